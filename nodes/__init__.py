@@ -1,0 +1,1 @@
+"""The graph nodes: schema and a few lines of glue each, no mathematics."""
