@@ -1,0 +1,62 @@
+"""Diffusion as functions from denoiser to denoiser, in k-diffusion's sigma space."""
+
+from .denoiser import PREDICTIONS, Denoiser, add_noise, denoiser, predicted_x0, training_target
+from .finite import check_finite, finite_callback
+from .guidance import classifier_free_guidance, rescale_to
+from .known_pixels import composite, keep_known
+from .multidiffusion import WEIGHTS, Window, crop, multidiffusion, paste, plan_boxes, plan_windows, window_weights
+from .noise import NoiseSampler, augmentation_noise, initial_noise, sampler_noise
+from .samplers import (
+    SAMPLERS,
+    Callback,
+    sample_ddpm,
+    sample_dpmpp_2m,
+    sample_euler,
+    sample_euler_ancestral,
+    sample_heun,
+)
+from .schedule import BETAS, NoiseSchedule
+from .sdedit import noised_start
+from .spacing import SPACINGS, sampling_sigmas
+from .thresholding import dynamic_threshold, threshold
+
+__all__ = [
+    "BETAS",
+    "PREDICTIONS",
+    "SAMPLERS",
+    "SPACINGS",
+    "WEIGHTS",
+    "Callback",
+    "Denoiser",
+    "NoiseSampler",
+    "NoiseSchedule",
+    "Window",
+    "add_noise",
+    "augmentation_noise",
+    "check_finite",
+    "classifier_free_guidance",
+    "composite",
+    "crop",
+    "denoiser",
+    "dynamic_threshold",
+    "finite_callback",
+    "initial_noise",
+    "keep_known",
+    "multidiffusion",
+    "noised_start",
+    "paste",
+    "plan_boxes",
+    "plan_windows",
+    "predicted_x0",
+    "rescale_to",
+    "sample_ddpm",
+    "sample_dpmpp_2m",
+    "sample_euler",
+    "sample_euler_ancestral",
+    "sample_heun",
+    "sampler_noise",
+    "sampling_sigmas",
+    "threshold",
+    "training_target",
+    "window_weights",
+]

@@ -1,0 +1,82 @@
+"""From a network to a denoiser, and what the network is trained to say."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .schedule import NoiseSchedule
+
+# denoise(x, sigma, **conditioning) -> x0; x and x0 are (B, C, T, H, W), sigma is a scalar tensor or (B,).
+Denoiser = Callable[..., Tensor]
+
+PREDICTIONS = ("eps", "v")
+
+
+def denoiser(network: Callable[..., Tensor], schedule: NoiseSchedule, prediction: str) -> Denoiser:
+    """Wrap a network as `denoise(x, sigma, **conditioning) -> x0` in k-diffusion's sigma space.
+
+    network: called as `network(x_scaled, timestep, **conditioning)`; x_scaled = x / sqrt(sigma^2 + 1) of shape
+        (B, C, T, H, W) and x's dtype, timestep float32 (B,); returns the prediction, (B, C, T, H, W).
+    schedule: gives the timestep nearest to each sigma.
+    prediction: "eps", the noise, or "v" (Salimans & Ho 2022, app. D), sqrt(abar) * noise - sqrt(1 - abar) * x0.
+
+    The denoiser takes x = x0 + sigma * noise, (B, C, T, H, W), and sigma as a scalar tensor or (B,). It returns x0
+    in float32, so that a half-precision network loses nothing at large sigma. Raises ValueError for an unknown
+    prediction.
+    """
+    _check(prediction)
+
+    def denoise(x: Tensor, sigma: Tensor, **conditioning: Any) -> Tensor:
+        sigma = sigma.to(x.device, torch.float32).expand(x.shape[0])  # (B,)
+        level = _per_video(sigma, x)  # (B, 1, 1, 1, 1)
+        timestep = schedule.sigma_to_timestep(sigma).to(torch.float32)
+        x_scaled = (x.float() / (level**2 + 1).sqrt()).to(x.dtype)
+        output = network(x_scaled, timestep, **conditioning).float()
+        return predicted_x0(x.float(), output, sigma, prediction)
+
+    return denoise
+
+
+def predicted_x0(x: Tensor, output: Tensor, sigma: Tensor, prediction: str) -> Tensor:
+    """The clean video that a network's output stands for, in x's dtype (float32 is advised).
+
+    x: x0 + sigma * noise, (B, C, T, H, W); output: the prediction, same shape; sigma: scalar or (B,).
+    """
+    _check(prediction)
+    sigma = _per_video(sigma, x)
+    if prediction == "eps":
+        return x - sigma * output
+    return x / (sigma**2 + 1) - sigma / (sigma**2 + 1).sqrt() * output
+
+
+def training_target(x0: Tensor, noise: Tensor, sigma: Tensor, prediction: str) -> Tensor:
+    """What the network should answer: (B, C, T, H, W), for sigma scalar or (B,).
+
+    eps: the noise. v: sqrt(abar) * noise - sqrt(1 - abar) * x0 = (noise - sigma * x0) / sqrt(1 + sigma^2).
+    """
+    _check(prediction)
+    if prediction == "eps":
+        return noise
+    sigma = _per_video(sigma, x0)
+    return (noise - sigma * x0) / (sigma**2 + 1).sqrt()
+
+
+def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    """The network's variance-preserving input, sqrt(abar) * x0 + sqrt(1 - abar) * noise.
+
+    x0, noise: (B, C, T, H, W); sigma: scalar or (B,). Equals (x0 + sigma * noise) / sqrt(1 + sigma^2).
+    """
+    sigma = _per_video(sigma, x0)
+    return (x0 + sigma * noise) / (sigma**2 + 1).sqrt()
+
+
+def _per_video(sigma: Tensor, x: Tensor) -> Tensor:
+    """Scalar or (B,) -> a shape that broadcasts against (B, C, T, H, W)."""
+    return sigma.reshape(-1, *(1,) * (x.ndim - 1)).to(x.device)
+
+
+def _check(prediction: str) -> None:
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"denoiser: prediction must be one of {', '.join(PREDICTIONS)}; got {prediction!r}.")

@@ -1,0 +1,67 @@
+"""Which noise levels a sampler visits, in the arithmetic of ComfyUI, so that every host takes the same steps."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .schedule import NoiseSchedule
+
+
+def sampling_sigmas(schedule: NoiseSchedule, spacing: str, steps: int, denoise: float = 1.0) -> Tensor:
+    """The sigmas of a run, float32 (steps + 1,) on the CPU, descending and ending in 0.
+
+    spacing: normal, simple, sgm_uniform or karras.
+    steps: number of sampler steps, at least 1.
+    denoise: in (0, 1]; below 1 the run starts part of the way, keeping the last `steps` of int(steps / denoise)
+        steps (SDEdit's strength, as KSampler counts it).
+
+    "normal" on a schedule whose smallest sigma is within 1e-5 of zero ends on that sigma itself, as in core.
+    Raises ValueError for an unknown spacing, steps below 1, or denoise outside (0, 1].
+    """
+    if spacing not in SPACINGS:
+        raise ValueError(f"sampling_sigmas: spacing must be one of {', '.join(SPACINGS)}; got {spacing!r}.")
+    if steps < 1:
+        raise ValueError(f"sampling_sigmas: steps must be at least 1; got {steps}.")
+    if not 0 < denoise <= 1:
+        raise ValueError(f"sampling_sigmas: denoise must be above 0 and at most 1; got {denoise}.")
+    if denoise > 0.9999:
+        return SPACINGS[spacing](schedule, steps)
+    return SPACINGS[spacing](schedule, int(steps / denoise))[-(steps + 1) :]
+
+
+def _normal(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Evenly spaced timesteps from the last to the first, both visited."""
+    if schedule.sigmas[0] <= 1e-5:  # already clean: that sigma takes the place of the final zero
+        return schedule.timestep_to_sigma(torch.linspace(schedule.timesteps - 1, 0, steps + 1))
+    return _append_zero(schedule.timestep_to_sigma(torch.linspace(schedule.timesteps - 1, 0, steps)))
+
+
+def _sgm_uniform(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Evenly spaced timesteps, the first timestep left out."""
+    return _append_zero(schedule.timestep_to_sigma(torch.linspace(schedule.timesteps - 1, 0, steps + 1)[:-1]))
+
+
+def _simple(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Every (timesteps / steps)-th entry of the table, counted from the noisy end."""
+    stride = schedule.timesteps / steps
+    indices = [-(1 + int(i * stride)) for i in range(steps)]
+    return _append_zero(schedule.sigmas[indices])
+
+
+def _karras(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> Tensor:
+    """Evenly spaced in sigma^(1 / rho) between the largest and the smallest sigma (Karras et al. 2022, eq. 5)."""
+    largest, smallest = (float(schedule.sigmas[i]) ** (1 / rho) for i in (-1, 0))
+    return _append_zero((largest + torch.linspace(0, 1, steps) * (smallest - largest)) ** rho)
+
+
+def _append_zero(sigmas: Tensor) -> Tensor:
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+SPACINGS: dict[str, Callable[[NoiseSchedule, int], Tensor]] = {
+    "normal": _normal,
+    "simple": _simple,
+    "sgm_uniform": _sgm_uniform,
+    "karras": _karras,
+}

@@ -1,0 +1,45 @@
+"""Dynamic thresholding: keep x0 within the range of pixels without flattening its highlights."""
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from .denoiser import Denoiser
+
+
+def dynamic_threshold(denoise: Denoiser, percentile: float = 0.95, maximum: float = 1.5) -> Denoiser:
+    """Bound a denoiser's x0 to [-1, 1] (Imagen, Saharia et al. 2022, sec. 2.3; figures are DeepFloyd IF stage I's).
+
+    percentile: in (0, 1); s is this quantile of |x0|, one value for each whole video (over C, T, H, W), so that
+        brightness cannot flicker between frames.
+    maximum: s is kept within [1, maximum]; x0 is clamped to [-s, s] and divided by s. 1.0 is plain clipping.
+
+    Not linear: it belongs after window fusion and after guidance. Raises ValueError for figures out of range.
+    """
+    if not 0 < percentile < 1:
+        raise ValueError(f"dynamic_threshold: percentile must be between 0 and 1, as 0.95; got {percentile}.")
+    if maximum < 1:
+        raise ValueError(f"dynamic_threshold: maximum must be at least 1; got {maximum}.")
+
+    def bounded(x: Tensor, sigma: Tensor, **conditioning: Any) -> Tensor:
+        return threshold(denoise(x, sigma, **conditioning), percentile, maximum)
+
+    return bounded
+
+
+def threshold(x0: Tensor, percentile: float, maximum: float) -> Tensor:
+    """x0 (B, C, T, H, W), any range -> the same shape in [-1, 1]; see `dynamic_threshold`."""
+    if maximum == 1:
+        return x0.clamp(-1, 1)
+    s = _quantile(x0.abs().flatten(1), percentile).clamp(1, maximum)  # (B,)
+    s = s.reshape(-1, *(1,) * (x0.ndim - 1))
+    return x0.clamp(-s, s) / s
+
+
+def _quantile(values: Tensor, q: float) -> Tensor:
+    """The exact linear-interpolated quantile of each row, (B, N) -> (B,); torch.quantile refuses N above 2^24."""
+    rank = q * (values.shape[1] - 1)
+    below = values.kthvalue(math.floor(rank) + 1, dim=1).values
+    above = values.kthvalue(math.ceil(rank) + 1, dim=1).values
+    return below.lerp(above, rank % 1)
