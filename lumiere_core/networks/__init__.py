@@ -1,0 +1,17 @@
+"""The networks: one space-time U-Net class that serves text-to-image, base video and super-resolution."""
+
+from .config import LevelConfig, TemporalConfig, TemporalLevelConfig, UNetConfig
+from .inflation import freeze_spatial, inflate, temporal_parameters, widen_input
+from .stunet import STUNet
+
+__all__ = [
+    "LevelConfig",
+    "STUNet",
+    "TemporalConfig",
+    "TemporalLevelConfig",
+    "UNetConfig",
+    "freeze_spatial",
+    "inflate",
+    "temporal_parameters",
+    "widen_input",
+]

@@ -1,0 +1,173 @@
+"""Network configuration as data: one frozen dataclass per concept, one entry per U-Net level."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+CROSS_NORM_GROUPS = 32  # of the norm over the text inside the U-Net; fixed in DeepFloyd IF
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """One resolution of the U-Net, finest first.
+
+    channels: width. layers: residual units on the way down (one more on the way up).
+    attention: whether each unit ends in attention over the frame's pixels and the text.
+    """
+
+    channels: int
+    layers: int = 1
+    attention: bool = False
+
+
+@dataclass(frozen=True)
+class TemporalLevelConfig:
+    """What inflation adds at one level.
+
+    kind: "conv" (every level but the coarsest) or "attention" (the coarsest), Sec. 3.1 of the paper.
+    halve: halve the frame count together with the spatial resize that leaves this level downwards.
+    """
+
+    kind: str = "conv"
+    halve: bool = False
+
+
+@dataclass(frozen=True)
+class TemporalConfig:
+    """The temporal half. One entry per U-Net level, finest first.
+
+    attention_blocks (L in the paper) and attention_head_dim are unpublished: our choice.
+    embedding_dim: width of the vector by which temporal blocks hear timestep and text (our choice: unpublished).
+    """
+
+    levels: tuple[TemporalLevelConfig, ...]
+    attention_blocks: int = 1
+    attention_head_dim: int = 32
+    embedding_dim: int = 128
+
+    @property
+    def factor(self) -> int:
+        """Total temporal compression N: the coarsest level holds ceil(T / N) frames."""
+        return 2 ** sum(level.halve for level in self.levels)
+
+    @classmethod
+    def from_dict(cls, data: dict) -> TemporalConfig:
+        return _build(cls, {**data, "levels": tuple(_build(TemporalLevelConfig, level) for level in data["levels"])})
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """A DeepFloyd-IF-style U-Net; `temporal=None` is the text-to-image (or image SSR) net itself.
+
+    Names follow the idea, the tensors follow diffusers' UNet2DConditionModel.
+    text_dim: width of the text encoder (diffusers: encoder_hid_dim).
+    cross_attention_dim: width of the text inside the U-Net; None = the coarsest level's channels.
+    noise_level_embedding: an integer noise-augmentation level is added to the time embedding (IF stage II).
+    """
+
+    levels: tuple[LevelConfig, ...]
+    in_channels: int = 3
+    out_channels: int = 3
+    text_dim: int = 64
+    cross_attention_dim: int | None = None
+    attention_head_dim: int = 32
+    pooled_text_heads: int = 4
+    norm_groups: int = 8
+    time_embedding_dim: int | None = None
+    time_embedding_act: str | None = None
+    skip_time_act: bool = False
+    resnet_scale_factor: float = 1.0
+    mid_scale_factor: float = 1.0
+    noise_level_embedding: bool = False
+    activation: str = "gelu"
+    temporal: TemporalConfig | None = None
+
+    def __post_init__(self):
+        _check(self)
+
+    @property
+    def context_dim(self) -> int:
+        return self.cross_attention_dim or self.levels[-1].channels
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.time_embedding_dim or 4 * self.levels[0].channels
+
+    @property
+    def spatial_factor(self) -> int:
+        """Height and width are padded to a multiple of this."""
+        return 2 ** (len(self.levels) - 1)
+
+    def to_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict) -> UNetConfig:
+        """Inverse of `to_dict` (JSON turns tuples into lists). Unknown keys are an error that names them."""
+        data = dict(data)
+        data["levels"] = tuple(_build(LevelConfig, level) for level in data["levels"])
+        if data.get("temporal") is not None:
+            data["temporal"] = TemporalConfig.from_dict(data["temporal"])
+        return _build(cls, data)
+
+
+def _build(cls, data: dict):
+    known = {field.name for field in dataclasses.fields(cls)}
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise ValueError(
+            f"{cls.__name__}: unknown field {', '.join(unknown)}; known fields are {', '.join(sorted(known))}. "
+            "The file may need a newer version of this pack."
+        )
+    return cls(**data)
+
+
+def _check(config: UNetConfig) -> None:
+    if not config.levels:
+        raise ValueError("UNetConfig: at least one level is needed; got none.")
+    for index, level in enumerate(config.levels):
+        if level.channels % config.norm_groups:
+            raise ValueError(
+                f"UNetConfig: channels of level {index} must be a multiple of norm_groups={config.norm_groups}; "
+                f"got {level.channels}."
+            )
+        attention = level.attention or index == len(config.levels) - 1  # the middle block always has it
+        if attention and level.channels % config.attention_head_dim:
+            raise ValueError(
+                f"UNetConfig: channels of level {index} must be a multiple of "
+                f"attention_head_dim={config.attention_head_dim}; got {level.channels}."
+            )
+    if config.context_dim % CROSS_NORM_GROUPS:
+        raise ValueError(
+            f"UNetConfig: cross_attention_dim must be a multiple of {CROSS_NORM_GROUPS}; got {config.context_dim}."
+        )
+    if config.text_dim % config.pooled_text_heads:
+        raise ValueError(
+            f"UNetConfig: text_dim must be a multiple of pooled_text_heads={config.pooled_text_heads}; "
+            f"got {config.text_dim}."
+        )
+    if config.temporal is not None:
+        _check_temporal(config.temporal, config)
+
+
+def _check_temporal(temporal: TemporalConfig, config: UNetConfig) -> None:
+    if len(temporal.levels) != len(config.levels):
+        raise ValueError(
+            f"TemporalConfig: one entry per U-Net level is needed, {len(config.levels)}; got {len(temporal.levels)}."
+        )
+    if temporal.levels[-1].halve:
+        raise ValueError("TemporalConfig: the coarsest level has no spatial resize to follow; set its halve to False.")
+    for index, level in enumerate(temporal.levels):
+        if level.kind not in ("conv", "attention"):
+            raise ValueError(f"TemporalConfig: kind of level {index} must be conv or attention; got {level.kind!r}.")
+        channels = config.levels[index].channels
+        if level.kind == "attention" and channels % temporal.attention_head_dim:
+            raise ValueError(
+                f"TemporalConfig: channels of level {index} must be a multiple of "
+                f"attention_head_dim={temporal.attention_head_dim}; got {channels}."
+            )
+    if temporal.attention_head_dim % 2:
+        raise ValueError(
+            f"TemporalConfig: attention_head_dim must be even, for rotary positions; got {temporal.attention_head_dim}."
+        )

@@ -1,0 +1,84 @@
+"""Inflation: a text-to-image net becomes a video net by adding temporal modules, Sec. 3.1 of the paper."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+import torch.nn as nn
+
+from .config import TemporalConfig, UNetConfig
+from .stunet import STUNet
+from .temporal import AttentionInflation, ConvInflation, ConvOverTime, TemporalDownsample, TemporalUpsample
+
+TEMPORAL_PREFIX = "temporal."
+
+
+def inflate(unet: STUNet, temporal: TemporalConfig, init: str = "identity") -> STUNet:
+    """A new STUNet with `unet`'s spatial weights (copied) and fresh temporal modules.
+
+    init "identity" (paper): resizing convolutions start as the identity, the last linear layer of every inflation
+    block as zero, so that frames 0, N, 2N... equal the text-to-image net's output (N = temporal.factor), and all
+    frames do on a static clip. init "he": ordinary random initialisation, for the ablation of Fig. 12 only.
+    """
+    if init not in ("identity", "he"):
+        raise ValueError(f"inflate: init must be identity or he; got {init!r}.")
+    if unet.config.temporal is not None:
+        raise ValueError("inflate: the network already has temporal modules; give a text-to-image net.")
+    config = dataclasses.replace(unet.config, temporal=temporal)
+    weight = unet.conv_in.weight
+    video = STUNet(config, dtype=weight.dtype, device=weight.device)
+    video.load_state_dict(unet.state_dict(), strict=False)
+    if init == "identity":
+        _initialise_identity(video.temporal)
+    return video
+
+
+def freeze_spatial(stunet: STUNet) -> None:
+    """Only the newly added (temporal) parameters stay trainable, as in the paper."""
+    for name, parameter in stunet.named_parameters():
+        parameter.requires_grad_(name.startswith(TEMPORAL_PREFIX))
+
+
+def temporal_parameters(stunet: STUNet) -> list[nn.Parameter]:
+    return [p for name, p in stunet.named_parameters() if name.startswith(TEMPORAL_PREFIX)]
+
+
+def widen_input(unet: STUNet, in_channels: int) -> STUNet:
+    """A copy whose conv_in takes more channels; the new columns are zero, so the old output is kept exactly.
+
+    Used for <J, C, M> (7 channels, Sec. 4.2 of the paper) and for SSR nets grown from a text-to-image net.
+    """
+    old = unet.config.in_channels
+    if in_channels < old:
+        raise ValueError(f"widen_input: in_channels must be at least {old}; got {in_channels}.")
+    state = unet.state_dict()
+    weight = state["conv_in.weight"]
+    extra = weight.new_zeros(weight.shape[0], in_channels - old, *weight.shape[2:])
+    state["conv_in.weight"] = torch.cat([weight, extra], dim=1)
+    wide = STUNet(_with_channels(unet.config, in_channels), dtype=weight.dtype, device=weight.device)
+    wide.load_state_dict(state)
+    return wide
+
+
+def _with_channels(config: UNetConfig, in_channels: int) -> UNetConfig:
+    return dataclasses.replace(config, in_channels=in_channels)
+
+
+@torch.no_grad()
+def _initialise_identity(temporal: nn.Module) -> None:
+    for module in temporal.modules():
+        if isinstance(module, TemporalDownsample | TemporalUpsample):
+            _set_identity(module.conv)
+        elif isinstance(module, ConvInflation | AttentionInflation):
+            module.out.weight.zero_()
+            module.out.bias.zero_()
+    temporal.condition.text_score.weight.zero_()
+    temporal.condition.text_score.bias.zero_()
+
+
+def _set_identity(conv_over_time: ConvOverTime) -> None:
+    conv = conv_over_time.conv
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)
+    conv.weight[:, :, 1, 0] = torch.eye(conv.out_channels, dtype=conv.weight.dtype, device=conv.weight.device)
