@@ -197,13 +197,15 @@ def test_pixel_conditioning_is_cropped_like_x(batch):
     x = initial_noise((2, 3, 11, 4, 4), 0)
     low_res = initial_noise((1, 3, 11, 4, 4), 1)
     mask = initial_noise((2, 1, 11, 1, 1), 2)  # one value a frame, broadcast over space
+    still = initial_noise((1, 3, 1, 4, 4), 3)  # one image for all frames
     fused = multidiffusion(
-        lambda x, sigma, low_res, mask, absent: low_res + mask + 0 * x,
+        lambda x, sigma, low_res, mask, still, absent: low_res + mask + still + 0 * x,
         plan_boxes((11, 4, 4), (4, 3, 3), (2, 1, 1)),
-        windowed=("low_res", "mask", "absent", "not given"),
+        windowed=("low_res", "mask", "still", "absent", "not given"),
         batch=batch,
     )
-    torch.testing.assert_close(fused(x, SIGMA, low_res=low_res, mask=mask, absent=None), low_res + mask)
+    result = fused(x, SIGMA, low_res=low_res, mask=mask, still=still, absent=None)
+    torch.testing.assert_close(result, low_res + mask + still)
 
 
 def test_other_conditioning_reaches_every_window_whole():
