@@ -1,0 +1,7 @@
+"""Training: one recipe file reproduces the bundled weights from nothing, stage by stage."""
+
+from .recipe import Recipe, load_recipe
+from .release import record_evaluation, release
+from .run import train
+
+__all__ = ["Recipe", "load_recipe", "record_evaluation", "release", "train"]

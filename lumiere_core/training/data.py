@@ -1,0 +1,87 @@
+"""Training batches from the toy world: a pure function of (seed, stage, step), so that a run resumes exactly."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.data import Dataset
+
+from ..toy_world import CLIP_SECONDS, FPS, caption, render_frames, sample_scene, still_caption
+from .recipe import Phase, Stage
+
+CLIP_FRAMES = int(CLIP_SECONDS * FPS)
+
+
+class ToyWorldBatches(Dataset):
+    """Item i is the whole batch of training step i: captions, video in [-1, 1], noise and noise levels.
+
+    video: (B, 3, T, H, W). timesteps: (B,) uniform over the schedule, one per clip. noise: like video. For an SSR also
+    low_res: (B, 3, T, H/scale, W/scale), noise_level: (B,) uniform integers, low_res_noise: like video.
+    """
+
+    def __init__(self, stage: Stage, tokenize, seed: int):
+        self.stage, self.tokenize, self.seed = stage, tokenize, seed
+
+    def __len__(self) -> int:
+        return self.stage.steps
+
+    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
+        stage, phase = self.stage, self.stage.phase_at(step)
+        rng = np.random.default_rng([self.seed, zlib.crc32(stage.name.encode()), step])
+        scenes = [sample_scene(rng, "train", stage.two_objects) for _ in range(phase.batch)]
+        write = caption if phase.frames > 1 or stage.kind == "text" else still_caption
+        captions = [write(scene, rng) for scene in scenes]
+        if stage.kind == "text":
+            captions = [
+                still_caption(s, rng) if rng.random() < 0.25 else c for s, c in zip(scenes, captions, strict=True)
+            ]
+        texts = ["" if rng.random() < stage.text_dropout else c.text for c in captions]
+        ids, mask = self.tokenize(texts)
+        batch = {"ids": ids, "mask": mask}
+        if stage.kind == "text":
+            return batch | {"labels": torch.tensor([c.labels for c in captions])}
+        return batch | self._video(scenes, phase, rng)
+
+    def _video(self, scenes, phase: Phase, rng) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        clips = [render_frames(scene, clip_times(phase, rng), self.stage.size, self.stage.size) for scene in scenes]
+        video = torch.from_numpy(np.stack(clips)).permute(0, 4, 1, 2, 3).mul_(2).sub_(1)
+        low_res = {}
+        if self.stage.kind in ("ssr_image", "ssr"):
+            video, small = crop_pair(video, self.stage.scale, phase.crop or self.stage.size, rng)
+            low_res = {
+                "low_res": small,
+                "noise_level": _timesteps(phase.batch, self.stage.noise_levels, generator),
+                "low_res_noise": torch.randn(video.shape, generator=generator),
+            }
+        return low_res | {
+            "video": video.contiguous(),
+            "timesteps": _timesteps(phase.batch, self.stage.schedule.timesteps, generator),
+            "noise": torch.randn(video.shape, generator=generator),
+        }
+
+
+def clip_times(phase: Phase, rng: np.random.Generator) -> np.ndarray:
+    """Times in seconds of a phase's frames: every `stride`-th (or as far apart as fits), a random start in the clip."""
+    longest = max(1, (CLIP_FRAMES - 1) // max(phase.frames - 1, 1))
+    stride = min(phase.stride, longest)
+    slack = CLIP_FRAMES - 1 - stride * (phase.frames - 1)
+    start = rng.uniform(0, max(slack, 0))
+    return (start + stride * np.arange(phase.frames)) / FPS
+
+
+def crop_pair(video: torch.Tensor, scale: int, crop: int, rng) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random crop of (B, 3, T, H, W), aligned to the low-res grid, and its low-res version by area averaging."""
+    low_res = F.avg_pool3d(video, (1, scale, scale))
+    row, column = (int(rng.integers((side - crop) // scale + 1)) for side in video.shape[-2:])
+    window = crop // scale
+    low_res = low_res[..., row : row + window, column : column + window]
+    row, column = row * scale, column * scale
+    return video[..., row : row + crop, column : column + crop], low_res
+
+
+def _timesteps(batch: int, count: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.randint(count, (batch,), generator=generator)

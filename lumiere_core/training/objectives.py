@@ -1,0 +1,137 @@
+"""What each stage trains and on what loss. An objective is an nn.Module whose forward turns a batch into the loss."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from ..checkpoint import CheckpointInfo
+from ..diffusion.denoiser import add_noise, training_target
+from ..networks import STUNet, TemporalConfig, UNetConfig, freeze_spatial, inflate
+from ..ssr import condition_low_res
+from ..text import TextEncoder, build_text_encoder, text_info, text_tensors
+from ..toy_world import FPS, LABEL_CLASSES
+from .recipe import Stage
+
+
+class TextObjective(nn.Module):
+    """Stage 0: a tiny T5 learns to keep every word separable: linear heads read all scene attributes off its output.
+
+    The heads see the mean over tokens, and one token at random, so that both pooled and cross-attended text carry
+    the whole scene. They are thrown away; the encoder is frozen from then on, as T5 is in Imagen.
+    """
+
+    def __init__(self, stage: Stage):
+        super().__init__()
+        config = dict(stage.network)
+        self.max_tokens = config.pop("max_tokens")
+        self.config = config
+        self.encoder = build_text_encoder(config, self.max_tokens)
+        self.t5 = self.encoder.model.train()
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(config["d_model"], len(classes)) for name, classes in LABEL_CLASSES.items()}
+        )
+
+    def forward(self, batch):
+        tokens = self.t5(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
+        token = tokens[torch.arange(len(tokens)), batch["labels"].sum(dim=1) * 7 % self.max_tokens]
+        return sum(self._loss(features, batch["labels"]) for features in (tokens.mean(dim=1), token))
+
+    def _loss(self, features, labels):
+        losses = [F.cross_entropy(head(features), labels[:, i]) for i, head in enumerate(self.heads.values())]
+        return sum(losses) / len(losses)
+
+    @torch.no_grad()
+    def accuracy(self, batch) -> dict[str, float]:
+        """Share of captions whose attribute a linear head reads correctly off the mean token, per attribute."""
+        features = self.t5(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state.mean(dim=1)
+        return {
+            name: (head(features).argmax(-1) == batch["labels"][:, i]).float().mean().item()
+            for i, (name, head) in enumerate(self.heads.items())
+        }
+
+    def export(self, training: dict) -> tuple[dict, CheckpointInfo]:
+        return text_tensors(self.encoder), text_info(self.config, self.max_tokens, training)
+
+
+class DiffusionObjective(nn.Module):
+    """Stages a, b, c: mean squared error of the network's prediction on noised clips, text from the frozen encoder."""
+
+    def __init__(self, stage: Stage, network: STUNet, encoder: TextEncoder, text_file: str):
+        super().__init__()
+        self.stage, self.network, self.text_file = stage, network, text_file
+        if network.config.text_dim != encoder.dim:
+            raise ValueError(
+                f"recipe: stage {stage.name!r} must have text_dim = {encoder.dim}, the text encoder's width; "
+                f"got {network.config.text_dim}."
+            )
+        self.t5 = encoder.model.eval().requires_grad_(False)
+        self.prediction = stage.info.get("prediction", "v")
+        if stage.kind in ("base", "ssr"):
+            freeze_spatial(network)
+
+    def train(self, mode: bool = True):
+        """The text encoder stays in eval mode: frozen, and without dropout."""
+        super().train(mode)
+        self.t5.eval()
+        return self
+
+    def forward(self, batch):
+        with torch.no_grad():
+            text = self.t5(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
+        sigmas = self.stage.schedule.sigmas.to(text.device)
+        sigma = sigmas[batch["timesteps"]]
+        x = add_noise(batch["video"], batch["noise"], sigma)
+        target = training_target(batch["video"], batch["noise"], sigma, self.prediction)
+        extra = {}
+        if "low_res" in batch:
+            low_res = condition_low_res(
+                batch["low_res"], batch["low_res_noise"], batch["noise_level"], self.stage.schedule, self.stage.scale
+            )
+            x, extra = torch.cat([x, low_res], dim=1), {"noise_level": batch["noise_level"]}
+        return F.mse_loss(self.network(x, batch["timesteps"].float(), text, **extra).float(), target)
+
+    def export(self, training: dict) -> tuple[dict, CheckpointInfo]:
+        stage = self.stage
+        kind = {"ssr_image": "ssr"}.get(stage.kind, stage.kind)
+        info = CheckpointInfo(
+            kind=kind,
+            config=self.network.config.to_dict(),
+            schedule=stage.schedule,
+            fps=float(FPS),
+            frames=stage.phases[-1].frames,
+            size=stage.size,
+            scale=stage.scale if kind == "ssr" else 1,
+            text_encoder=self.text_file,
+            training=training,
+            **{"prediction": "v", **stage.info},
+        )
+        return self.network.state_dict(), info
+
+
+def build_network(stage: Stage, start: STUNet | None) -> STUNet:
+    """The network a stage trains: a fresh U-Net, a copy of `start`, or `start` inflated."""
+    if stage.kind in ("base", "ssr"):
+        if start.config.temporal is not None:
+            return start
+        return inflate(start, temporal_config(stage.network, len(start.config.levels)))
+    if start is not None:
+        return start
+    fields = dict(stage.network)
+    levels = zip(fields.pop("channels"), fields.pop("attention"), strict=True)
+    layers = fields.pop("layers", 1)
+    levels = [{"channels": c, "layers": layers, "attention": a} for c, a in levels]
+    return STUNet(UNetConfig.from_dict({"levels": levels, **fields}))
+
+
+def temporal_config(fields: dict, levels: int) -> TemporalConfig:
+    """Conv inflation everywhere but at the coarsest level (paper); `halve` says where the frame count is halved."""
+    fields = dict(fields)
+    halve = fields.pop("halve", True)
+    finer = [{"kind": "conv", "halve": halve}] * (levels - 1)
+    return TemporalConfig.from_dict({"levels": [*finer, {"kind": "attention"}], **fields})
+
+
+def trainable(objective: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in objective.named_parameters() if p.requires_grad}
