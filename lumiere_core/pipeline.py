@@ -1,0 +1,261 @@
+"""From a prompt to a video: text encoder, base network, super-resolution network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from einops import rearrange
+
+from . import bundled
+from .checkpoint import CheckpointInfo, load_stunet
+from .devices import resolve_device, resolve_dtype
+from .diffusion import augmentation_noise
+from .memory import clear_out_of_memory, clip_bytes, network_bytes, require_memory
+from .networks import STUNet
+from .sampling import SamplingPlan, placed, plan_sampling, sample
+from .ssr import condition_low_res
+from .text import TextEncoder, load_text_encoder
+
+BASE_STAGE, SSR_STAGE = "base", "super-resolution"
+
+# progress(stage, steps done, steps), from (stage, 0, steps) on
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A finished video.
+
+    frames: (T, H, W, 3) float32 in [0, 1], RGB, on the CPU. low_res: what the base network made, (T, h, w, 3); the same
+    tensor where there was no super-resolution. fps: frames per second.
+    """
+
+    frames: torch.Tensor
+    low_res: torch.Tensor
+    fps: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with what it takes to sample from it."""
+
+    info: CheckpointInfo
+    network: STUNet
+    encoder: TextEncoder
+
+
+class LumierePipeline:
+    """Text to video with a base network and, unless it is left out, a super-resolution network (SSR).
+
+    >>> clip = LumierePipeline.load().generate("a red circle moving right on a gray background")
+    """
+
+    def __init__(self, base: Model, ssr: Model | None, device: torch.device, dtype: torch.dtype):
+        self.base, self.ssr, self.device, self.dtype = base, ssr, device, dtype
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path | None = None,
+        ssr_checkpoint: str | Path | None = None,
+        text_encoder: str | Path | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        super_resolution: bool = True,
+    ) -> LumierePipeline:
+        """Load the networks; None takes the bundled ones.
+
+        text_encoder: a file of kind text or a folder with a T5; None takes the ones that the checkpoints name.
+        device, dtype: see `devices`. super_resolution: False leaves the SSR out.
+        Raises ValueError for a file that is missing, damaged, of another kind or with other shapes.
+        """
+        place = resolve_device(device)
+        loader = _Loader(text_encoder, place, resolve_dtype(dtype, place))
+        base = loader.model(checkpoint, bundled.BASE, ("base", "t2i"), channels=3)
+        ssr = loader.model(ssr_checkpoint, bundled.SSR, ("ssr",), channels=6) if super_resolution else None
+        return cls(base, ssr, place, loader.dtype)
+
+    def generate(
+        self,
+        prompt: str,
+        negative: str = "",
+        *,
+        seed: int = 0,
+        frames: int | None = None,
+        size: int | tuple[int, int] | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sampler: str | None = None,
+        scheduler: str | None = None,
+        super_resolution: bool | None = None,
+        ssr_steps: int | None = None,
+        window: int | None = None,
+        overlap: int | None = None,
+        fuse: str = "flat",
+        progress: Progress | None = None,
+    ) -> Clip:
+        """Make a video. What is None comes from the checkpoint.
+
+        frames: any number from 1. size: of the base video, (height, width) or the side of a square; the result is
+        that times the SSR's scale. steps, guidance, sampler, scheduler: of the base network. ssr_steps, window,
+        overlap, fuse: of the SSR, which runs over overlapping windows of so many frames that are fused at each step.
+        super_resolution: None is yes where an SSR is loaded. The same seed gives the same video.
+        Raises ValueError for what cannot be made, before anything is computed.
+        """
+        base_plan = plan_sampling(
+            self.base.info,
+            self.base.info.frames if frames is None else frames,
+            _pair(self.base.info.size if size is None else size),
+            steps=steps,
+            guidance=guidance,
+            sampler=sampler,
+            scheduler=scheduler,
+            fuse=fuse,
+        )
+        ssr_options = {"steps": ssr_steps, "window": window, "overlap": overlap}
+        ssr_plan = None
+        if self._wants_ssr(super_resolution, **ssr_options):
+            size = base_plan.height, base_plan.width
+            ssr_plan = self._ssr_plan(base_plan.frames, size, fuse=fuse, **ssr_options)
+            self._require_memory(self.ssr, ssr_plan)
+        self._require_memory(self.base, base_plan)
+        with torch.inference_mode(), clear_out_of_memory("generate"):
+            texts = _encode([self.base, self.ssr] if ssr_plan else [self.base], prompt, negative)
+            low_res = self._sample(self.base, base_plan, texts, {}, seed, progress)
+            video = self._upscale(ssr_plan, low_res, texts, seed, progress) if ssr_plan else low_res
+        small = _to_frames(low_res)
+        return Clip(_to_frames(video) if ssr_plan else small, small, self.base.info.fps)
+
+    def upscale(
+        self,
+        low_res: torch.Tensor,
+        prompt: str,
+        negative: str = "",
+        *,
+        seed: int = 0,
+        steps: int | None = None,
+        window: int | None = None,
+        overlap: int | None = None,
+        fuse: str = "flat",
+        progress: Progress | None = None,
+    ) -> torch.Tensor:
+        """The SSR alone: frames (T, h, w, 3) in [0, 1] -> (T, h * scale, w * scale, 3) in [0, 1].
+
+        Given a clip's `low_res`, and the prompt, seed and options of that clip, it makes the clip's `frames` again.
+        """
+        frames, height, width, _ = low_res.shape
+        plan = self._ssr_plan(frames, (height, width), steps=steps, window=window, overlap=overlap, fuse=fuse)
+        self._require_memory(self.ssr, plan)
+        with torch.inference_mode(), clear_out_of_memory("upscale"):
+            texts = _encode([self.ssr], prompt, negative)
+            video = self._upscale(plan, _to_video(low_res), texts, seed, progress)
+        return _to_frames(video)
+
+    def _wants_ssr(self, wanted: bool | None, **options) -> bool:
+        """Whether to run the SSR; options of its own that would have no effect are an error."""
+        if wanted or (wanted is None and self.ssr is not None):
+            return True
+        given = [name for name, value in options.items() if value is not None]
+        if given:
+            raise ValueError(f"{given[0]} belongs to super-resolution, which is off; leave it out.")
+        return False
+
+    def _ssr_plan(self, frames: int, size: tuple[int, int], **options) -> SamplingPlan:
+        if self.ssr is None:
+            raise ValueError("super-resolution: this pipeline was loaded without an SSR; load it with one.")
+        scale = self.ssr.info.scale
+        return plan_sampling(self.ssr.info, frames, (size[0] * scale, size[1] * scale), **options)
+
+    def _require_memory(self, model: Model, plan: SamplingPlan) -> None:
+        needed = {torch.device("cpu"): clip_bytes(plan.frames, plan.height, plan.width)}
+        window = min(plan.window, plan.frames)
+        network = network_bytes(model.network.config, window, plan.height, plan.width, self.dtype)
+        needed[self.device] = needed.get(self.device, 0) + network
+        what = f"A clip of {plan.frames} frames, {plan.width} x {plan.height} pixels ({model.info.kind}),"
+        require_memory(what, needed)
+
+    def _upscale(self, plan: SamplingPlan, low_res: torch.Tensor, texts, seed: int, progress) -> torch.Tensor:
+        info = self.ssr.info
+        noise_level = torch.tensor([info.noise_level or 0])
+        noise = augmentation_noise(plan.shape, seed)
+        conditioning = {
+            "low_res": condition_low_res(low_res, noise, noise_level, info.schedule, info.scale),
+            "noise_level": noise_level.to(self.device),
+        }
+        return self._sample(self.ssr, plan, texts, conditioning, seed, progress)
+
+    def _sample(self, model: Model, plan: SamplingPlan, texts, conditioning, seed: int, progress) -> torch.Tensor:
+        cond, uncond = ({"text": text, **conditioning} for text in texts[model.encoder].chunk(2))
+        stage = SSR_STAGE if model is self.ssr else BASE_STAGE
+        return sample(
+            placed(model.network, self.device, self.dtype),
+            model.info,
+            plan,
+            cond,
+            uncond,
+            seed,
+            windowed=[name for name in conditioning if name == "low_res"],
+            dtype=self.dtype,
+            progress=partial(progress, stage) if progress else None,
+        )
+
+
+class _Loader:
+    """Loads networks; those that name the same text encoder share it."""
+
+    def __init__(self, text_encoder: str | Path | None, device: torch.device, dtype: torch.dtype):
+        self.text_encoder, self.device, self.dtype = text_encoder, device, dtype
+        self.encoders: dict[Path, TextEncoder] = {}
+
+    def model(self, checkpoint: str | Path | None, default: str, kinds: tuple[str, ...], channels: int) -> Model:
+        path = bundled.bundled_weights(default) if checkpoint is None else Path(checkpoint)
+        info, network = load_stunet(path, kinds, self.dtype, self.device)
+        if network.config.in_channels != channels:
+            raise ValueError(
+                f"{path}: a network with {channels} input channels is needed here; this one has "
+                f"{network.config.in_channels}."
+            )
+        return Model(info, network, self.encoder(network, info, path))
+
+    def encoder(self, network: STUNet, info: CheckpointInfo, path: Path) -> TextEncoder:
+        if self.text_encoder is None:
+            source = bundled.find_text_encoder(info.text_encoder, path)
+        else:
+            source = Path(self.text_encoder)
+        if source not in self.encoders:
+            self.encoders[source] = load_text_encoder(source, self.device, self._text_dtype(source))
+        encoder = self.encoders[source]
+        if encoder.dim != network.config.text_dim:
+            raise ValueError(
+                f"{path}: the network hears text of width {network.config.text_dim}; the encoder {source} gives "
+                f"{encoder.dim}. Give the encoder that it was trained with (text_encoder)."
+            )
+        return encoder
+
+    def _text_dtype(self, source: Path) -> torch.dtype:
+        """Small encoders in float32; a T5-XXL in half precision where the networks are: bfloat16, float16 overflows."""
+        return torch.bfloat16 if source.is_dir() and self.dtype != torch.float32 else torch.float32
+
+
+def _encode(models: list[Model], prompt: str, negative: str) -> dict[TextEncoder, torch.Tensor]:
+    """What each encoder makes of the two prompts, (2, L, D); one that networks share reads them once."""
+    encoders = dict.fromkeys(model.encoder for model in models)
+    return {encoder: encoder.encode([prompt, negative]) for encoder in encoders}
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _to_video(frames: torch.Tensor) -> torch.Tensor:
+    """(T, H, W, 3) in [0, 1] -> (1, 3, T, H, W) in [-1, 1]."""
+    return rearrange(frames, "t h w c -> 1 c t h w").to("cpu", torch.float32).mul(2).sub(1).contiguous()
+
+
+def _to_frames(video: torch.Tensor) -> torch.Tensor:
+    """(1, 3, T, H, W) in [-1, 1] -> (T, H, W, 3) in [0, 1]."""
+    return rearrange(video[0], "c t h w -> t h w c").add(1).div(2).contiguous()

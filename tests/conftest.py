@@ -1,0 +1,56 @@
+"""Shared fixtures: tiny checkpoints with random weights, a text encoder, a base network and an SSR."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lumiere_video.lumiere_core.checkpoint import CheckpointInfo, save_checkpoint
+from lumiere_video.lumiere_core.networks import (
+    LevelConfig,
+    STUNet,
+    TemporalConfig,
+    TemporalLevelConfig,
+    UNetConfig,
+    inflate,
+)
+from lumiere_video.lumiere_core.text import build_text_encoder, text_info, text_tensors
+
+TEXT_CONFIG = {"vocab_size": 384, "d_model": 32, "d_kv": 8, "num_heads": 4, "num_layers": 1, "d_ff": 32}
+MAX_TOKENS = 32
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Paths of tiny checkpoints: text, base (8 x 8, 12 frames), ssr (x4, windows of 6 frames), t2i.
+
+    wide is a base network for another text encoder.
+    """
+    folder = tmp_path_factory.mktemp("tiny")
+    paths = SimpleNamespace(**{name: folder / f"{name}.safetensors" for name in ("text", "base", "ssr", "t2i", "wide")})
+    torch.manual_seed(0)
+    encoder = build_text_encoder(TEXT_CONFIG, MAX_TOKENS)
+    save_checkpoint(paths.text, text_tensors(encoder), text_info(TEXT_CONFIG, MAX_TOKENS, {}))
+    common = {"text_encoder": paths.text.name, "prediction": "v", "steps": 2}
+    t2i = tiny_unet()
+    save_unet(paths.t2i, t2i, kind="t2i", frames=1, size=8, **common)
+    base = inflate(t2i, tiny_temporal(halve=True), init="he")  # he: temporal layers that do something
+    save_unet(paths.base, base, kind="base", frames=12, size=8, guidance=2.0, training={"recipe": "test"}, **common)
+    ssr = inflate(tiny_unet(in_channels=6, noise_level_embedding=True), tiny_temporal(halve=False), init="he")
+    save_unet(paths.ssr, ssr, kind="ssr", size=32, scale=4, window=6, overlap=2, noise_level=100, **common)
+    save_unet(paths.wide, tiny_unet(text_dim=64), kind="base", **common)
+    return paths
+
+
+def tiny_unet(**fields) -> STUNet:
+    levels = (LevelConfig(8), LevelConfig(32, attention=True))
+    return STUNet(UNetConfig(levels, **{"text_dim": 32, "attention_head_dim": 16, "norm_groups": 4, **fields}))
+
+
+def tiny_temporal(halve: bool) -> TemporalConfig:
+    levels = (TemporalLevelConfig("conv", halve), TemporalLevelConfig("attention"))
+    return TemporalConfig(levels, attention_head_dim=16, embedding_dim=16)
+
+
+def save_unet(path, network: STUNet, **info) -> None:
+    save_checkpoint(path, network.state_dict(), CheckpointInfo(config=network.config.to_dict(), **info))

@@ -1,0 +1,326 @@
+"""The `lumiere` command: files made, one clear line and exit code 2 for bad input, nothing half-written."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lumiere_video import cli
+from lumiere_video.lumiere_core import bundled, progress, video_io
+from lumiere_video.lumiere_core.checkpoint import load_checkpoint, load_info, save_checkpoint
+from lumiere_video.lumiere_core.diffusion import SAMPLERS, SPACINGS, WEIGHTS
+
+PROMPT = "a red circle moving right"
+
+
+@pytest.fixture
+def run(tiny, tmp_path, capsys):
+    """Run `lumiere generate` on the tiny checkpoints in a fresh folder: (exit code, lines on stderr, files left)."""
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def run(*arguments, output="clip.gif"):
+        command = ["generate", PROMPT, "--output", f"{out}/{output}", "--device", "cpu", "--dtype", "float32"]
+        command += ["--checkpoint", str(tiny.base), "--ssr-checkpoint", str(tiny.ssr)]
+        code = cli.main([*command, *map(str, arguments)])
+        errors = [line for line in capsys.readouterr().err.splitlines() if line and "\r" not in line]
+        return code, errors, sorted(file.relative_to(out).as_posix() for file in out.rglob("*"))
+
+    return run
+
+
+@pytest.mark.parametrize("output", ["clip.mp4", "clip.gif", "clip.webp"])
+def test_generate_writes_one_file(run, output):
+    code, _, files = run("--frames", 3, output=output)
+    assert (code, files) == (0, [output])
+
+
+def test_generate_writes_a_folder_of_frames_and_diagnostics_beside_it(run, tmp_path):
+    code, _, files = run("--frames", 2, "--size", "10x6", "--diagnostics", output="clip/")
+    assert (code, files) == (0, ["clip", "clip.diagnostics.png", "clip/frame_00000.png", "clip/frame_00001.png"])
+    assert video_io.read_video(tmp_path / "out" / "clip")[0].shape == (2, 24, 40, 3)
+
+
+def test_options_reach_the_networks(run, tmp_path):
+    options = "--no-ssr --frames 4 --steps 3 --guidance 1.5 --sampler euler --scheduler karras --seed 7 --negative star"
+    code, _, _ = run(*options.split(), "--fuse", "hann", output="clip/")
+    assert code == 0
+    assert video_io.read_video(tmp_path / "out" / "clip")[0].shape == (4, 8, 8, 3)
+
+
+def test_the_same_command_makes_the_same_file(run, tmp_path):
+    made = []
+    for name in ("a.gif", "b.gif"):
+        assert run("--seed", 5, "--frames", 3, output=name)[0] == 0
+        made.append((tmp_path / "out" / name).read_bytes())
+    assert made[0] == made[1]
+
+
+def test_a_long_prompt_is_cut_with_one_warning(tiny, tmp_path, capsys):
+    arguments = ["generate", "a red circle " * 9, "--output", f"{tmp_path}/a.gif", "--frames", "1"]
+    arguments += ["--checkpoint", str(tiny.base), "--ssr-checkpoint", str(tiny.ssr)]
+    assert cli.main(arguments) == 0
+    warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warned) == 1
+    assert re.fullmatch(
+        r"lumiere: warning: The prompt has 118 tokens.* reads 32: it was cut after '.*circle a red'.", warned[0]
+    )
+
+
+def test_an_empty_prompt_is_legal(tiny, tmp_path):
+    arguments = ["generate", "", "--output", f"{tmp_path}/a.gif", "--frames", "1", "--no-ssr"]
+    assert cli.main([*arguments, "--checkpoint", str(tiny.base)]) == 0
+
+
+BAD_OPTIONS = [
+    ("--frames 0", "frames must be at least 1; got 0"),
+    ("--frames -3", "frames must be at least 1; got -3"),
+    ("--frames many", "argument --frames: invalid int value: 'many'"),
+    ("--size 0", "size must be at least 1 pixel in height and width; got 0 x 0"),
+    ("--size -32", "size must be at least 1 pixel in height and width; got -32 x -32"),
+    ("--size 8x0", "got 0 x 8"),
+    ("--size big", "a size is a number, or width x height such as 64x48; got 'big'"),
+    ("--size 2000000", "needs about .* GiB of memory on cpu; .* GiB is free. Use a smaller size"),
+    ("--frames 2000000000000", "needs about .* GiB of memory on cpu"),
+    ("--steps 0", "steps must be 1 to 1000, the schedule's timesteps; got 0"),
+    ("--ssr-steps -1", "steps must be 1 to 1000, the schedule's timesteps; got -1"),
+    ("--guidance nan", "guidance must be a finite number, 1 for none; got nan"),
+    ("--window 4 --overlap 4", "window must be larger than overlap, .* got window 4 and overlap 4. Use a window of at"),
+    ("--window 0", "window must be larger than overlap"),
+    ("--overlap -1", "overlap at least 0"),
+    ("--overlap 6", "got window 6 and overlap 6"),
+    ("--window 4 --no-ssr", "window belongs to super-resolution, which is off"),
+    ("--sampler ddim", "sampler must be one of euler, .*; got 'ddim'"),
+    ("--scheduler fast", "scheduler must be one of normal, .*; got 'fast'"),
+    ("--fuse mean", "fuse must be one of flat, pyramid, hann; got 'mean'"),
+    ("--device tpu9", "device must be auto, cpu, cuda"),
+    ("--device cuda:99", "device 'cuda:99' is not available"),
+    ("--dtype int8", "dtype must be one of auto, float32"),
+    ("--bogus", "unrecognized arguments: --bogus .see lumiere --help"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS, ids=[options for options, _ in BAD_OPTIONS])
+def test_bad_options(run, options, message):
+    assert_refused(run(*options.split()), message)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("clip.avi", "must end in .mp4, .gif, .webp, or in a slash"),
+        ("file/clip.mp4", "cannot write into .*file .*Choose another folder"),
+        ("file/clip/", "cannot write into .*file .*Choose another folder"),
+    ],
+)
+def test_bad_outputs_are_found_before_anything_is_loaded(run, tmp_path, output, message, monkeypatch):
+    (tmp_path / "out" / "file").write_text("in the way")
+    monkeypatch.setattr("lumiere_video.lumiere_core.pipeline.LumierePipeline.load", None)
+    assert_refused(run(output=output), message, left=["file"])
+
+
+def damaged_checkpoints(tiny, folder):
+    """Option, file and expected message for every way in which a checkpoint can be wrong."""
+    truncated = folder / "truncated.safetensors"
+    truncated.write_bytes(tiny.base.read_bytes()[:-100])
+    header = folder / "header.safetensors"
+    header.write_bytes(tiny.base.read_bytes()[:100])
+    garbage = folder / "garbage.safetensors"
+    garbage.write_text("not a safetensors file at all")
+    pickle = folder / "model.ckpt"
+    torch.save({}, pickle)
+    foreign = folder / "foreign.safetensors"
+    save_file({"weight": torch.zeros(2)}, foreign)
+    info, tensors = load_checkpoint(tiny.base)
+    name = "conv_in.weight"
+    lacking, extra, reshaped = (folder / f"{kind}.safetensors" for kind in ("lacking", "extra", "reshaped"))
+    save_checkpoint(lacking, {k: v for k, v in tensors.items() if k != name}, info)
+    save_checkpoint(extra, {**tensors, "surplus": torch.zeros(1)}, info)
+    save_checkpoint(reshaped, {**tensors, name: torch.zeros(4, 3, 3, 3)}, info)
+    unknown = folder / "unknown.safetensors"
+    save_file(load_file(tiny.base), unknown, metadata={"lumiere": '{"kind": "base", "surprise": 1}'})
+    orphan = folder / "orphan.safetensors"
+    save_checkpoint(orphan, tensors, info)  # its text encoder is neither beside it nor bundled
+    return [
+        ("--checkpoint", folder / "none.safetensors", "none.safetensors: no such file"),
+        ("--checkpoint", folder, "only .safetensors files are read"),
+        ("--checkpoint", truncated, "not a whole safetensors file"),
+        ("--checkpoint", header, "not a whole safetensors file"),
+        ("--checkpoint", garbage, "not a whole safetensors file"),
+        ("--checkpoint", pickle, "only .safetensors files are read; got .ckpt"),
+        (
+            "--checkpoint",
+            foreign,
+            "neither metadata of this pack nor a DeepFloyd IF U-Net: tensor conv_in.weight is missing",
+        ),
+        ("--checkpoint", lacking, "the file lacks tensor conv_in.weight"),
+        ("--checkpoint", extra, "the file has the unexpected tensor surplus"),
+        ("--checkpoint", reshaped, r"tensor conv_in.weight must have shape \(8, 3, 3, 3\); got \(4, 3, 3, 3\)"),
+        ("--checkpoint", unknown, "the metadata key 'lumiere' is not what this pack writes"),
+        ("--checkpoint", orphan, r"its text encoder text.safetensors was not found; searched .* and .*weights"),
+        ("--checkpoint", tiny.ssr, "a checkpoint of kind base or t2i is needed here; this file is ssr"),
+        ("--checkpoint", tiny.text, "a checkpoint of kind base or t2i is needed here; this file is text"),
+        ("--ssr-checkpoint", tiny.base, "a checkpoint of kind ssr is needed here; this file is base"),
+        ("--text-encoder", tiny.base, "a checkpoint of kind text is needed here; this file is base"),
+        ("--text-encoder", folder / "none.safetensors", "none.safetensors: no such file"),
+    ]
+
+
+def test_bad_files(run, tiny, tmp_path):
+    for option, path, message in damaged_checkpoints(tiny, tmp_path):
+        assert_refused(run(option, path), message)
+
+
+def test_missing_bundled_weights_are_named(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundled, "WEIGHTS", tmp_path / "nowhere")
+    code = cli.main(["generate", PROMPT, "--output", f"{tmp_path}/a.gif"])
+    assert code == 2 and not (tmp_path / "a.gif").exists()
+
+
+def test_ctrl_c_while_sampling_leaves_nothing(run, monkeypatch):
+    def press(bars, stage, done, total):
+        if stage == "super-resolution":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress.StageBars, "__call__", press)
+    assert run() == (130, ["lumiere: interrupted"], [])
+
+
+@pytest.mark.parametrize("output", ["clip.mp4", "clip/"])
+def test_ctrl_c_while_writing_leaves_nothing(run, monkeypatch, output):
+    def press(path, *_):
+        (path / "half.png" if path.is_dir() else path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(video_io, "_write_mp4", press)
+    monkeypatch.setattr(video_io, "_write_pngs", press)
+    code, errors, files = run("--frames", 2, output=output)
+    assert (code, errors[-1:], files) == (130, ["lumiere: interrupted"], [])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_real_interrupt_ends_the_command(tiny, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "lumiere_video.cli",
+        "generate",
+        PROMPT,
+        "--output",
+        f"{tmp_path}/a.mp4",
+        "--no-ssr",
+    ]
+    command += ["--checkpoint", str(tiny.base), "--steps", "1000", "--size", "48"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    seen = b""
+    while b"base:" not in seen:
+        piece = process.stderr.read(1)
+        assert piece, seen
+        seen += piece
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.decode().splitlines()[-1] == "lumiere: interrupted"
+    assert not out and not list(tmp_path.iterdir())
+
+
+def test_info_says_what_a_file_is(tiny, capsys):
+    assert cli.main(["info", str(tiny.base)]) == 0
+    text = capsys.readouterr().out
+    total = sum(tensor.numel() for tensor in load_file(tiny.base).values())
+    assert text.startswith(f"{tiny.base}: base\n\nparameters: {total:,} (")
+    for line in ("  guidance: 2.0", "  text_encoder: text.safetensors", "  recipe: test", "  norm_groups: 4"):
+        assert line in text.splitlines()
+    assert cli.main(["info", str(tiny.text)]) == 0
+    assert "  tokenizer: byte-level" in capsys.readouterr().out.splitlines()
+
+
+def test_evaluate_writes_a_report_and_prints_the_table(tiny, tmp_path, capsys):
+    arguments = ["evaluate", "--prompts", "4", "--ssr-prompts", "0", "--output", f"{tmp_path}/report"]
+    assert cli.main([*arguments, "--checkpoint", str(tiny.base), "--ssr-checkpoint", str(tiny.ssr)]) == 0
+    assert (tmp_path / "report" / "evaluation.json").is_file()
+    assert "| colo" in capsys.readouterr().out
+
+
+RECIPE = """
+name = "tiny"
+[[stage]]
+name = "words"
+kind = "text"
+learning_rate = 1e-3
+[stage.network]
+max_tokens = 64
+vocab_size = 384
+d_model = 16
+d_kv = 8
+num_heads = 2
+num_layers = 1
+d_ff = 16
+[[stage.phase]]
+steps = 2
+batch = 2
+"""
+
+
+def test_train_runs_a_recipe_and_prints_what_it_wrote(tmp_path, capsys):
+    pytest.importorskip("accelerate")
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    arguments = [
+        "train",
+        f"{tmp_path}/tiny.toml",
+        "--output",
+        f"{tmp_path}/runs",
+        "--device",
+        "cpu",
+        "--precision",
+        "no",
+    ]
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "runs" / "words.safetensors")
+    assert load_info(tmp_path / "runs" / "words.safetensors").kind == "text"
+
+
+def test_a_missing_extra_is_named(tiny, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.delitem(sys.modules, "lumiere_video.lumiere_core.describe", raising=False)
+    assert cli.main(["info", str(tiny.base)]) == 2
+    assert "pip install 'lumiere-video[train]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("info none.safetensors", "none.safetensors: no such file"),
+        ("train none", "none: no such recipe file, and no bundled recipe of that name; bundled are toy"),
+        ("train toy --stages nonsense --output OUT", "no stage is called 'nonsense'; stages are toy-text"),
+        ("train toy --precision int4", "argument --precision: invalid choice: 'int4'"),
+        ("evaluate --output /dev/null/x", "cannot write into"),
+        ("dance", "invalid choice: 'dance'"),
+        ("", "the following arguments are required: COMMAND"),
+        ("generate prompt", "the following arguments are required: --output"),
+    ],
+)
+def test_bad_commands(command, message, capsys, tmp_path):
+    code = cli.main(command.replace("OUT", str(tmp_path)).split())
+    assert_refused((code, capsys.readouterr().err.splitlines(), list(tmp_path.iterdir())), message)
+
+
+def test_help_names_every_choice(capsys):
+    with pytest.raises(SystemExit) as exited:
+        cli.main(["generate", "--help"])
+    assert exited.value.code == 0
+    text = capsys.readouterr().out
+    assert all(name in text for table in (SAMPLERS, SPACINGS, WEIGHTS) for name in table)
+
+
+def assert_refused(result, message, left=()):
+    code, errors, files = result
+    assert code == 2
+    assert len(errors) == 1, errors
+    assert errors[0].startswith("lumiere: error: ") and re.search(message, errors[0]), errors[0]
+    assert files == list(left)
