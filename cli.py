@@ -60,13 +60,16 @@ def info(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    from .lumiere_core.evaluation.report import markdown_table
+    from .lumiere_core.evaluation.report import markdown_table, training_record
     from .lumiere_core.evaluation.run import evaluate
     from .lumiere_core.pipeline import LumierePipeline
     from .lumiere_core.progress import StageBars
+    from .lumiere_core.training.release import record_evaluation
     from .lumiere_core.video_io import require_writable
 
-    require_writable(options.output / "evaluation.json")
+    recorded = [file for file in (options.checkpoint, options.ssr_checkpoint) if file and options.record]
+    for file in (options.output / "evaluation.json", *map(Path, recorded)):
+        require_writable(file)
     pipeline = _load_pipeline(LumierePipeline, options)
     with StageBars() as bars:
         result = evaluate(
@@ -77,12 +80,14 @@ def evaluate(options: argparse.Namespace) -> None:
             partial(bars, "evaluate"),
             super_resolution_prompts=options.ssr_prompts,
         )
+    for file in recorded:
+        record_evaluation(file, training_record(result))
     print(markdown_table(result))
 
 
 def train(options: argparse.Namespace) -> None:
     from .lumiere_core.bundled import find_recipe
-    from .lumiere_core.training import load_recipe, train
+    from .lumiere_core.training import load_recipe, release, train
     from .lumiere_core.video_io import require_writable
 
     recipe = load_recipe(find_recipe(options.recipe))
@@ -97,6 +102,8 @@ def train(options: argparse.Namespace) -> None:
         compile=options.compile,
         workers=options.workers,
     )
+    if not options.stages:
+        files += release(recipe, folder)
     print("\n".join(str(file) for file in files))
 
 
@@ -161,6 +168,7 @@ def _add_evaluate(commands) -> None:
     option("--ssr-prompts", type=int, metavar="N", help="super-resolve only the first N clips; default: all")
     option("--seed", type=int, default=0)
     option("--output", type=Path, default=Path("evaluation"), metavar="DIR", help="folder for JSON and plots")
+    option("--record", action="store_true", help="write the figures into the metadata of the given checkpoints")
     _add_pipeline_options(option)
 
 

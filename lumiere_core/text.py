@@ -49,7 +49,8 @@ class TextEncoder:
             return
         kept = self.tokenizer.decode(ids[: self.max_tokens - 1], skip_special_tokens=True)
         warnings.warn(
-            f"The prompt has {len(ids)} tokens, the text encoder reads {self.max_tokens}: it was cut after {kept[-24:]!r}.",
+            f"The prompt has {len(ids)} tokens, the text encoder reads {self.max_tokens}: "
+            f"it was cut after {kept[-24:]!r}.",
             stacklevel=4,
         )
 

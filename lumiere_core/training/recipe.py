@@ -146,7 +146,9 @@ def _check_stage(stage: Stage) -> None:
         if name not in INFO_FIELDS:
             raise ValueError(f"{who}, info has the unknown field {name!r}; known are {', '.join(INFO_FIELDS)}.")
     if not 1 <= stage.noise_levels <= stage.schedule.timesteps:
-        raise ValueError(f"{who}: max_noise_level must be 1 to {stage.schedule.timesteps}; got {stage.max_noise_level}.")
+        raise ValueError(
+            f"{who}: max_noise_level must be 1 to {stage.schedule.timesteps}; got {stage.max_noise_level}."
+        )
     if stage.kind in ("ssr_image", "ssr"):
         for side in (stage.size, *(phase.crop or stage.size for phase in stage.phases)):
             if side % stage.scale or not 0 < side <= stage.size:
