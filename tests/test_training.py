@@ -346,6 +346,9 @@ def test_a_batch_is_a_function_of_seed_stage_and_step(finished, recipe):
     assert first["video"].shape == first["noise"].shape == (2, 3, 1, 16, 16)
     assert first["low_res"].shape == (2, 3, 1, 4, 4)
     assert -1 <= first["video"].min() < first["video"].max() <= 1
+    gentle = dataclasses.replace(stage, max_noise_level=5)
+    levels = torch.cat([batch(stage=gentle, step=step)["noise_level"] for step in range(20)])
+    assert levels.max() < 5 < batch()["timesteps"].max()
 
 
 # Parts
@@ -378,16 +381,16 @@ def test_phases_follow_each_other(recipe):
     assert stage.steps == 6
 
 
-@pytest.mark.parametrize(("frames", "stride"), [(1, 1), (16, 5), (80, 1), (80, 9), (40, 2)])
-def test_clip_times_lie_within_the_clip(frames, stride):
+@pytest.mark.parametrize(("frames", "stride", "expected"), [(16, 5, 5), (80, 1, 1), (80, 9, 1), (40, 2, 2), (9, 20, 9)])
+def test_clip_times_lie_within_the_clip(frames, stride, expected):
+    """Evenly apart by the stride, or by the widest one that fits."""
     rng = np.random.default_rng(0)
     for _ in range(50):
         times = clip_times(Phase(steps=1, batch=1, frames=frames, stride=stride), rng)
         assert len(times) == frames
         assert times[0] >= 0
         assert times[-1] <= (CLIP_FRAMES - 1) / 16 + 1e-9
-        steps = np.diff(times) * 16
-        assert frames == 1 or (np.allclose(steps, steps[0].round()) and 1 <= steps[0].round() <= stride)
+        assert np.allclose(np.diff(times) * 16, expected)
 
 
 def test_a_crop_and_its_low_res_version_show_the_same_place():
@@ -425,14 +428,14 @@ def test_an_impossible_device_is_refused(engine, recipe, tmp_path):
 
 def test_the_shipped_recipe():
     recipe = load_recipe(resources.files(lumiere_core) / "recipes" / "toy.toml")
-    kinds = [stage.kind for stage in recipe.stages]
-    assert kinds == ["text", "t2i", "base", "ssr_image", "ssr"]
+    assert recipe.stages[0] is recipe.text_stage
+    assert {stage.kind for stage in recipe.stages} == {"text", "t2i", "base", "ssr_image", "ssr"}
     text_dim = recipe.text_stage.network["d_model"]
     networks = {}
     for stage in recipe.stages[1:]:
         networks[stage.name] = build_network(stage, networks.get(stage.start))
         assert networks[stage.name].config.text_dim == text_dim
-    base, ssr = (next(stage for stage in recipe.stages if stage.kind == kind) for kind in ("base", "ssr"))
+    base, ssr = ([stage for stage in recipe.stages if stage.kind == kind][-1] for kind in ("base", "ssr"))
     assert base.phases[-1].frames == 80
     assert ssr.size == ssr.scale * base.size
     assert networks[base.name].config.temporal.factor > 1
@@ -458,6 +461,7 @@ def test_the_shipped_recipe():
         ("steps = 4\nbatch = 4", "steps = 0\nbatch = 4", "steps of a phase must be at least 1; got 0"),
         ("crop = 16", "crop = 18", "multiples of scale=4, at most 32; got 18"),
         ("crop = 16", "crop = 64", "multiples of scale=4, at most 32; got 64"),
+        ('kind = "ssr"', 'kind = "ssr"\nmax_noise_level = 1001', "max_noise_level must be 1 to 1000; got 1001"),
         ("seed = 3", "seed = = 3", "not a TOML file"),
     ],
 )
