@@ -270,18 +270,9 @@ batch = 2
 def test_train_runs_a_recipe_and_prints_what_it_wrote(tmp_path, capsys):
     pytest.importorskip("accelerate")
     (tmp_path / "tiny.toml").write_text(RECIPE)
-    arguments = [
-        "train",
-        f"{tmp_path}/tiny.toml",
-        "--output",
-        f"{tmp_path}/runs",
-        "--device",
-        "cpu",
-        "--precision",
-        "no",
-    ]
-    assert cli.main(arguments) == 0
-    assert capsys.readouterr().out.strip() == str(tmp_path / "runs" / "words.safetensors")
+    arguments = ["train", f"{tmp_path}/tiny.toml", "--output", f"{tmp_path}/runs"]
+    assert cli.main([*arguments, "--device", "cpu", "--precision", "no"]) == 0
+    assert str(tmp_path / "runs" / "words.safetensors") in capsys.readouterr().out.splitlines()
     assert load_info(tmp_path / "runs" / "words.safetensors").kind == "text"
 
 
