@@ -179,7 +179,7 @@ def _add_train(commands) -> None:
     option("--output", type=Path, metavar="DIR", help="folder for checkpoints and logs; default: runs/<recipe>")
     option("--stages", type=lambda text: text.split(","), metavar="A,B", help="only these stages")
     option("--device", help="cpu, cuda...; default: an accelerator where there is one")
-    option("--precision", choices=("bf16", "fp16", "no"), default="bf16", help="of autocast")
+    option("--precision", choices=("bf16", "no"), default="bf16", help="of autocast")
     option("--compile", action="store_true", help="compile the network (needs a C++ compiler on CPUs)")
     option("--workers", type=int, default=0, help="processes that make batches")
 

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from .checkpoint import CheckpointInfo, load_checkpoint, load_exactly, require_kind
 
@@ -30,18 +31,17 @@ class TextEncoder:
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> torch.Tensor:
         """Prompts -> (B, max_tokens, dim) on the encoder's device. A longer prompt is cut, with a warning."""
-        ids, mask = self.tokenize(prompts)
+        ids, mask = (tokens.to(self.model.device) for tokens in self.tokenize(prompts))
         return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
 
     def tokenize(self, prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and attention mask, both (B, max_tokens) int64; every sequence ends with the end token."""
+        """Token ids and attention mask, both (B, max_tokens) int64 on the CPU; each row ends with the end token."""
         for prompt in prompts:
             self._warn_if_cut(prompt)
         tokens = self.tokenizer(
             prompts, padding="max_length", max_length=self.max_tokens, truncation=True, return_tensors="pt"
         )
-        device = self.model.device
-        return tokens.input_ids.to(device), tokens.attention_mask.to(device)
+        return tokens.input_ids, tokens.attention_mask
 
     def _warn_if_cut(self, prompt: str) -> None:
         ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
@@ -75,11 +75,13 @@ def _load_file(path: Path) -> TextEncoder:
     info, tensors = load_checkpoint(path)
     require_kind(info, ("text",), path)
     config = dict(info.config)
+    if config.pop("tokenizer", None) != BYTE_LEVEL or "max_tokens" not in config:
+        raise ValueError(f"{path}: its metadata must name max_tokens and the tokenizer {BYTE_LEVEL!r}.")
     max_tokens = config.pop("max_tokens")
-    config.pop("tokenizer")
     encoder = build_text_encoder(config, max_tokens)
     # T5 ties its embedding under two names; the file holds it once.
-    tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"]
+    if "shared.weight" in tensors:
+        tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"]
     load_exactly(encoder.model, tensors, path)
     return encoder
 
@@ -92,8 +94,12 @@ def _load_folder(path: Path, dtype: torch.dtype) -> TextEncoder:
             raise ValueError(f"{path}: a T5 folder needs {name}; it is not there. Give a folder saved by transformers.")
     model_path = path / "text_encoder" if (path / "text_encoder").is_dir() else path
     tokenizer_path = path / "tokenizer" if (path / "tokenizer").is_dir() else path
-    model = T5EncoderModel.from_pretrained(model_path, torch_dtype=dtype, local_files_only=True, use_safetensors=True)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_path, local_files_only=True)
+    try:
+        local = {"local_files_only": True}
+        model = T5EncoderModel.from_pretrained(model_path, torch_dtype=dtype, use_safetensors=True, **local)
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_path, **local)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: not a whole T5 folder with .safetensors weights: {error}") from error
     return TextEncoder(model, tokenizer, IF_MAX_TOKENS)
 
 

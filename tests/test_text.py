@@ -174,3 +174,30 @@ def test_a_missing_file_and_a_missing_tensor_are_named(encoder, tmp_path):
     save_checkpoint(tmp_path / "text.safetensors", tensors, text_info(CONFIG, LENGTH, {}))
     with pytest.raises(ValueError, match="lacks tensor encoder.final_layer_norm.weight"):
         load_text_encoder(tmp_path / "text.safetensors")
+
+
+def test_a_file_without_the_embedding_is_named(encoder, tmp_path):
+    tensors = text_tensors(encoder)
+    del tensors["shared.weight"]
+    save_checkpoint(tmp_path / "text.safetensors", tensors, text_info(CONFIG, LENGTH, {}))
+    with pytest.raises(ValueError, match="lacks tensor encoder.embed_tokens.weight"):
+        load_text_encoder(tmp_path / "text.safetensors")
+
+
+def test_metadata_that_do_not_say_how_to_tokenize(encoder, tmp_path):
+    info = CheckpointInfo(kind="text", config=CONFIG)
+    save_checkpoint(tmp_path / "text.safetensors", text_tensors(encoder), info)
+    with pytest.raises(ValueError, match="text.safetensors: its metadata must name max_tokens"):
+        load_text_encoder(tmp_path / "text.safetensors")
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_folder_with_damaged_weights_is_named(t5_folder, damage):
+    weights = t5_folder[0] / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.unlink()
+    if damage == "truncated":
+        weights.write_bytes(whole[:100])
+    with pytest.raises(ValueError, match="not a whole T5 folder") as caught:
+        load_text_encoder(t5_folder[0])
+    assert str(t5_folder[0]) in str(caught.value)

@@ -42,7 +42,8 @@ class ToyWorldBatches(Dataset):
         ids, mask = self.tokenize(texts)
         batch = {"ids": ids, "mask": mask}
         if stage.kind == "text":
-            return batch | {"labels": torch.tensor([c.labels for c in captions])}
+            token = torch.from_numpy(rng.integers(ids.shape[1], size=len(ids)))
+            return batch | {"labels": torch.tensor([c.labels for c in captions]), "token": token}
         return batch | self._video(scenes, phase, rng)
 
     def _video(self, scenes, phase: Phase, rng) -> dict[str, torch.Tensor]:

@@ -35,7 +35,7 @@ class TextObjective(nn.Module):
 
     def forward(self, batch):
         tokens = self.t5(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
-        token = tokens[torch.arange(len(tokens)), batch["labels"].sum(dim=1) * 7 % self.max_tokens]
+        token = tokens[torch.arange(len(tokens)), batch["token"]]
         return sum(self._loss(features, batch["labels"]) for features in (tokens.mean(dim=1), token))
 
     def _loss(self, features, labels):

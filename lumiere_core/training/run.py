@@ -36,7 +36,7 @@ def train(
     """Train the stages of a recipe in order; each writes `<folder>/<stage>.safetensors` when it is done.
 
     A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU.
-    stages: only these. device: cpu, cuda...; None takes what accelerate finds. precision: bf16 (autocast), fp16 or no.
+    stages: only these. device: cpu, cuda...; None takes what accelerate finds. precision: bf16 (autocast) or no.
     compile: torch.compile the network (needs a C++ compiler on CPUs). workers: processes that make batches.
     """
     folder = Path(folder)
