@@ -1,1 +1,9 @@
 """Lumiere Video: ComfyUI's door to this pack. The library is `lumiere_core`, the command line is `cli`."""
+
+WEB_DIRECTORY = "./web"
+
+
+async def comfy_entrypoint():
+    from .nodes.extension import LumiereExtension
+
+    return LumiereExtension()

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -107,6 +108,20 @@ def train(options: argparse.Namespace) -> None:
     print("\n".join(str(file) for file in files))
 
 
+def run(options: argparse.Namespace) -> None:
+    if find_spec("comfy_api") is not None:  # nodes would take ComfyUI for their host, which is not running
+        raise ValueError("run: this is ComfyUI's own folder. Queue the workflow there, or start from another folder.")
+    from .nodes.host.standalone.models import MEDIA, Settings
+    from .nodes.host.standalone.run import list_settable, run_workflow
+
+    settings = Settings(options.device, options.models, options.input or MEDIA, options.output)
+    if options.list:
+        print(list_settable(options.workflow, options.assignments, settings))
+        return
+    for file in run_workflow(options.workflow, options.assignments, settings):
+        print(file)
+
+
 def _load_pipeline(pipeline_class, options: argparse.Namespace):
     return pipeline_class.load(
         options.checkpoint,
@@ -128,7 +143,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lumiere", description="Lumiere: text to video with a space-time U-Net.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_generate, _add_info, _add_evaluate, _add_train):
+    for add in (_add_generate, _add_run, _add_info, _add_evaluate, _add_train):
         add(commands)
     return parser
 
@@ -154,6 +169,18 @@ def _add_generate(commands) -> None:
     option("--fuse", default="flat", help="how windows are weighted: flat, pyramid or hann")
     option("--diagnostics", action="store_true", help="a PNG beside the video: contact sheet, X-T slice, differences")
     _add_pipeline_options(option)
+
+
+def _add_run(commands) -> None:
+    command = _command(commands, run, "run a ComfyUI workflow of this pack's nodes, without ComfyUI")
+    option = command.add_argument
+    option("workflow", metavar="WORKFLOW.json", type=Path, help="as the canvas saves it, or in the API format")
+    option("--set", action="append", default=[], dest="assignments", metavar="NODE.INPUT=VALUE", help="may be repeated")
+    option("--list", action="store_true", help="only say what can be set")
+    option("--input", type=Path, metavar="DIR", help="where LoadImage and LoadVideo look; default: the pack's media")
+    option("--output", type=Path, default=Path("output"), metavar="DIR", help="default: output")
+    option("--models", type=Path, metavar="DIR", help="a folder searched for checkpoints before the bundled ones")
+    option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu")
 
 
 def _add_info(commands) -> None:

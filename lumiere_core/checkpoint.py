@@ -112,13 +112,16 @@ def load_stunet(
     """A U-Net whose kind is one of `kinds`, in eval mode. Missing, unexpected or misshapen tensors are an error."""
     info, tensors = load_checkpoint(path)
     require_kind(info, kinds, path)
-    try:
-        config = UNetConfig.from_dict(info.config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: the network's config is not one that this pack knows: {error}") from error
-    network = STUNet(config, dtype=dtype)
+    network = STUNet(network_config(info, path), dtype=dtype)
     load_exactly(network, tensors, path)
     return info, network.to(device=device, memory_format=torch.channels_last).eval()
+
+
+def network_config(info: CheckpointInfo, path: str | Path) -> UNetConfig:
+    try:
+        return UNetConfig.from_dict(info.config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: the network's config is not one that this pack knows: {error}") from error
 
 
 def require_kind(info: CheckpointInfo, kinds: tuple[str, ...], path: str | Path) -> None:
@@ -127,8 +130,14 @@ def require_kind(info: CheckpointInfo, kinds: tuple[str, ...], path: str | Path)
 
 
 def load_exactly(network: torch.nn.Module, tensors: dict[str, torch.Tensor], path: str | Path) -> None:
-    """Copy tensors into the network; raise a ValueError that names the first tensor that is not as it should be."""
+    """Copy tensors into the network, which must have exactly these; see `check_tensors`."""
     expected = network.state_dict()
+    check_tensors(expected, tensors, path)
+    network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
+
+
+def check_tensors(expected: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], path: str | Path) -> None:
+    """Raise a ValueError that names the first tensor that is missing, unexpected or misshapen."""
     for problem, names in (
         ("lacks", sorted(expected.keys() - tensors.keys())),
         ("has the unexpected", sorted(tensors.keys() - expected.keys())),
@@ -140,7 +149,6 @@ def load_exactly(network: torch.nn.Module, tensors: dict[str, torch.Tensor], pat
             raise ValueError(
                 f"{path}: tensor {name} must have shape {tuple(expected[name].shape)}; got {tuple(tensor.shape)}."
             )
-    network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
 
 
 class atomic_path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
+from einops import rearrange
 from PIL import Image, ImageDraw
 
 from .checkpoint import atomic_path
@@ -52,6 +54,15 @@ def contact_sheet(pixels: np.ndarray, width: int = WIDTH) -> Image.Image:
         cell = Image.fromarray(pixels[index]).resize((cell_width - 2, cell_height - 2 or 1), Image.Resampling.BICUBIC)
         sheet.paste(cell, (place % SHEET_COLUMNS * cell_width, place // SHEET_COLUMNS * cell_height))
     return sheet
+
+
+def frame_grid(video: torch.Tensor) -> torch.Tensor:
+    """Frames evenly spread over a clip as one large frame: (B, C, T, H, W) -> (B, C, 1, rows * H, columns * W)."""
+    count = video.shape[2]
+    columns = min(count, SHEET_COLUMNS)
+    rows = min(SHEET_ROWS, count // columns)
+    shown = torch.linspace(0, count - 1, rows * columns, device=video.device).round().long()
+    return rearrange(video[:, :, shown], "b c (r k) h w -> b c 1 (r h) (k w)", r=rows)
 
 
 def xt_slice(pixels: np.ndarray, row: int, width: int = WIDTH) -> Image.Image:

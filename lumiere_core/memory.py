@@ -48,13 +48,18 @@ def available_bytes(device: torch.device) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it is torch's word for that, of an accelerator or of the CPU."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "allocate memory" in str(error)
+
+
 @contextmanager
 def clear_out_of_memory(what: str):
     """Turn torch's several out-of-memory errors into one ValueError in plain words."""
     try:
         yield
     except RuntimeError as error:
-        if not (isinstance(error, torch.cuda.OutOfMemoryError) or "allocate memory" in str(error)):
+        if not is_out_of_memory(error):
             raise
         raise ValueError(f"{what}: out of memory. Use a smaller size, fewer frames or a shorter window.") from error
 

@@ -8,21 +8,19 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from einops import rearrange
 
 from . import bundled
 from .checkpoint import CheckpointInfo, load_stunet
 from .devices import resolve_device, resolve_dtype
-from .diffusion import augmentation_noise
 from .memory import clear_out_of_memory, clip_bytes, network_bytes, require_memory
 from .networks import STUNet
-from .sampling import SamplingPlan, placed, plan_sampling, sample
-from .ssr import condition_low_res
+from .sampling import SamplingPlan, placed, plan_sampling, sample, super_resolve
 from .text import TextEncoder, load_text_encoder
+from .video_tensor import frames_to_video, video_to_frames
 
 BASE_STAGE, SSR_STAGE = "base", "super-resolution"
 
-# progress(stage, steps done, steps), from (stage, 0, steps) on
+# progress(stage, windows evaluated, windows in all), from (stage, 0, ...) on; see SamplingPlan.evaluations
 Progress = Callable[[str, int, int], None]
 
 
@@ -125,10 +123,10 @@ class LumierePipeline:
         self._require_memory(self.base, base_plan)
         with torch.inference_mode(), clear_out_of_memory("generate"):
             texts = _encode([self.base, self.ssr] if ssr_plan else [self.base], prompt, negative)
-            low_res = self._sample(self.base, base_plan, texts, {}, seed, progress)
+            low_res = self._generate(base_plan, texts, seed, progress)
             video = self._upscale(ssr_plan, low_res, texts, seed, progress) if ssr_plan else low_res
-        small = _to_frames(low_res)
-        return Clip(_to_frames(video) if ssr_plan else small, small, self.base.info.fps)
+        small = video_to_frames(low_res)
+        return Clip(video_to_frames(video) if ssr_plan else small, small, self.base.info.fps)
 
     def upscale(
         self,
@@ -152,8 +150,8 @@ class LumierePipeline:
         self._require_memory(self.ssr, plan)
         with torch.inference_mode(), clear_out_of_memory("upscale"):
             texts = _encode([self.ssr], prompt, negative)
-            video = self._upscale(plan, _to_video(low_res), texts, seed, progress)
-        return _to_frames(video)
+            video = self._upscale(plan, frames_to_video(low_res), texts, seed, progress)
+        return video_to_frames(video)
 
     def _wants_ssr(self, wanted: bool | None, **options) -> bool:
         """Whether to run the SSR; options of its own that would have no effect are an error."""
@@ -179,29 +177,19 @@ class LumierePipeline:
         require_memory(what, needed)
 
     def _upscale(self, plan: SamplingPlan, low_res: torch.Tensor, texts, seed: int, progress) -> torch.Tensor:
-        info = self.ssr.info
-        noise_level = torch.tensor([info.noise_level or 0])
-        noise = augmentation_noise(plan.shape, seed)
-        conditioning = {
-            "low_res": condition_low_res(low_res, noise, noise_level, info.schedule, info.scale),
-            "noise_level": noise_level.to(self.device),
-        }
-        return self._sample(self.ssr, plan, texts, conditioning, seed, progress)
+        options = self._options(self.ssr, SSR_STAGE, plan, progress)
+        return super_resolve(plan=plan, low_res=low_res, seed=seed, **_texts(texts, self.ssr), **options)
 
-    def _sample(self, model: Model, plan: SamplingPlan, texts, conditioning, seed: int, progress) -> torch.Tensor:
-        cond, uncond = ({"text": text, **conditioning} for text in texts[model.encoder].chunk(2))
-        stage = SSR_STAGE if model is self.ssr else BASE_STAGE
-        return sample(
-            placed(model.network, self.device, self.dtype),
-            model.info,
-            plan,
-            cond,
-            uncond,
-            seed,
-            windowed=[name for name in conditioning if name == "low_res"],
-            dtype=self.dtype,
-            progress=partial(progress, stage) if progress else None,
-        )
+    def _generate(self, plan: SamplingPlan, texts, seed: int, progress) -> torch.Tensor:
+        options = self._options(self.base, BASE_STAGE, plan, progress)
+        cond, uncond = ({"text": text} for text in _texts(texts, self.base).values())
+        return sample(plan=plan, cond=cond, uncond=uncond, seed=seed, **options)
+
+    def _options(self, model: Model, stage: str, plan: SamplingPlan, progress: Progress | None) -> dict:
+        """What both networks' runs have in common."""
+        network = placed(model.network, self.device, self.dtype)
+        evaluated = partial(progress, stage) if progress else None
+        return {"network": network, "info": model.info, "dtype": self.dtype, "evaluated": evaluated}
 
 
 class _Loader:
@@ -247,15 +235,10 @@ def _encode(models: list[Model], prompt: str, negative: str) -> dict[TextEncoder
     return {encoder: encoder.encode([prompt, negative]) for encoder in encoders}
 
 
+def _texts(texts: dict[TextEncoder, torch.Tensor], model: Model) -> dict[str, torch.Tensor]:
+    """What a model hears, with and without the prompt: (1, L, D) each."""
+    return dict(zip(("text", "negative"), texts[model.encoder].chunk(2), strict=True))
+
+
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def _to_video(frames: torch.Tensor) -> torch.Tensor:
-    """(T, H, W, 3) in [0, 1] -> (1, 3, T, H, W) in [-1, 1]."""
-    return rearrange(frames, "t h w c -> 1 c t h w").to("cpu", torch.float32).mul(2).sub(1).contiguous()
-
-
-def _to_frames(video: torch.Tensor) -> torch.Tensor:
-    """(1, 3, T, H, W) in [-1, 1] -> (T, H, W, 3) in [0, 1]."""
-    return rearrange(video[0], "c t h w -> t h w c").add(1).div(2).contiguous()

@@ -14,24 +14,38 @@ from .diffusion import (
     SAMPLERS,
     SPACINGS,
     WEIGHTS,
+    Callback,
+    Denoiser,
     Window,
+    augmentation_noise,
     classifier_free_guidance,
+    composite,
     denoiser,
     dynamic_threshold,
     finite_callback,
+    halve_on_out_of_memory,
     initial_noise,
+    keep_known,
     multidiffusion,
     noised_start,
+    plan_boxes,
     plan_windows,
     sampler_noise,
     sampling_sigmas,
 )
 from .networks import STUNet
+from .ssr import condition_low_res
+
+Known = tuple[torch.Tensor, torch.Tensor]  # a clip (1, 3, T, H, W), and its change mask (1, 1, 1 or T, H, W)
 
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """How a clip of (frames, height, width) will be sampled; made, and checked, by `plan_sampling`."""
+    """How a clip of (frames, height, width) will be sampled; made, and checked, by `plan_sampling`.
+
+    loop: windows wrap around the clip's end. denoise: 1 is from pure noise, less keeps of a start (SDEdit). tile,
+    tile_overlap: side of spatial tiles in pixels, None for none, and what neighbours share.
+    """
 
     frames: int
     height: int
@@ -43,6 +57,10 @@ class SamplingPlan:
     window: int
     overlap: int
     fuse: str
+    loop: bool = False
+    denoise: float = 1.0
+    tile: int | None = None
+    tile_overlap: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -50,7 +68,20 @@ class SamplingPlan:
 
     @property
     def windows(self) -> list[Window]:
-        return plan_windows(self.frames, self.window, self.overlap)
+        if self.tile is None:
+            return plan_windows(self.frames, self.window, self.overlap, self.loop)
+        return plan_boxes(
+            (self.frames, self.height, self.width),
+            (self.window, self.tile, self.tile),
+            (self.overlap, self.tile_overlap, self.tile_overlap),
+            self.loop,
+        )
+
+    @property
+    def evaluations(self) -> int:
+        """How many windows the network will see in all: steps, with and without the prompt, times windows."""
+        calls = 2 * self.steps - 1 if self.sampler == "heun" else self.steps
+        return calls * (1 if self.guidance == 1 else 2) * len(self.windows)
 
 
 def plan_sampling(
@@ -65,6 +96,10 @@ def plan_sampling(
     window: int | None = None,
     overlap: int | None = None,
     fuse: str = "flat",
+    loop: bool = False,
+    denoise: float = 1.0,
+    tile: int | None = None,
+    tile_overlap: int = 0,
 ) -> SamplingPlan:
     """Fill in the checkpoint's defaults where nothing is given; raise ValueError for what cannot be.
 
@@ -86,6 +121,8 @@ def plan_sampling(
     )
     if not 1 <= steps <= info.schedule.timesteps:
         raise ValueError(f"steps must be 1 to {info.schedule.timesteps}, the schedule's timesteps; got {steps}.")
+    if not 0 <= denoise <= 1:
+        raise ValueError(f"denoise must be 0, all of the given clip, to 1, nothing of it; got {denoise}.")
     if not math.isfinite(guidance):
         raise ValueError(f"guidance must be a finite number, 1 for none; got {guidance}.")
     for name, value, known in (
@@ -98,7 +135,11 @@ def plan_sampling(
     window = (info.window or info.frames) if window is None else window
     overlap = _default_overlap(info, window) if overlap is None else overlap
     plan_windows(1, window, overlap)  # raises where the two do not fit; absurdly many frames are not to be planned yet
-    return SamplingPlan(frames, *size, steps, guidance, sampler, scheduler, window, overlap, fuse)
+    if tile is not None:
+        plan_boxes((1, 1, 1), (1, tile, tile), (0, tile_overlap, tile_overlap))  # likewise
+    return SamplingPlan(
+        frames, *size, steps, guidance, sampler, scheduler, window, overlap, fuse, loop, denoise, tile, tile_overlap
+    )
 
 
 def sample(
@@ -109,29 +150,72 @@ def sample(
     uncond: Mapping[str, Any],
     seed: int,
     *,
+    start: torch.Tensor | None = None,
+    known: Known | None = None,
     windowed: Sequence[str] = (),
     dtype: torch.dtype = torch.float32,
-    progress: Callable[[int, int], None] | None = None,
+    batch: int = 1,
+    is_out_of_memory: Callable[[Exception], bool] | None = None,
+    evaluated: Callable[[int, int], None] | None = None,
+    callback: Callback | None = None,
 ) -> torch.Tensor:
-    """Sample a clip from noise: float32 (1, 3, T, H, W) in [-1, 1].
+    """Sample a clip: float32 (1, 3, T, H, W) in [-1, 1].
 
     network: as `denoiser` wants it. cond, uncond: its conditioning with and without the prompt; those named in
-    `windowed` belong to pixels and are cropped to each window. dtype: what the network computes in, for the message
-    of a run that breaks. progress: called with (steps done, steps), from (0, steps) on.
+    `windowed` belong to pixels and are cropped to each window. start: the clip that `plan.denoise` keeps something of;
+    None is mid-grey. known: pixels that come out as they are given. dtype: what the network computes in, for the
+    message of a run that breaks. batch: windows evaluated at once; with `is_out_of_memory` it is halved where that
+    takes more memory than there is. evaluated: called with (windows evaluated, plan.evaluations), from 0 on; to
+    cancel, raise from it. callback: a sampler's, called once a step.
     """
-    model = denoiser(network, info.schedule, info.prediction)
-    fused = multidiffusion(model, plan.windows, plan.fuse, windowed=windowed)
-    guided = classifier_free_guidance(fused, cond, uncond, plan.guidance)
-    bounded = dynamic_threshold(guided, **info.thresholding) if info.thresholding else guided
-
-    sigmas = sampling_sigmas(info.schedule, plan.scheduler, plan.steps)
+    start = torch.zeros(plan.shape) if start is None else start
     noise = initial_noise(plan.shape, seed)
-    start = noised_start(torch.zeros_like(noise), noise, sigmas[0], from_pure_noise=True)
-    report = progress or (lambda done, steps: None)
-    report(0, plan.steps)
-    callback = finite_callback(lambda step: report(step["i"] + 1, plan.steps), dtype)
-    video = SAMPLERS[plan.sampler](bounded, start, sigmas, callback, sampler_noise(plan.shape, seed))
-    return video.clamp(-1, 1)
+    sampled = start
+    if plan.denoise > 0:
+        model = denoiser(network, info.schedule, info.prediction)
+        if evaluated is not None:
+            model = _counted(model, plan.evaluations, evaluated)
+        if is_out_of_memory is not None:
+            model = halve_on_out_of_memory(model, is_out_of_memory)
+        fused = multidiffusion(model, plan.windows, plan.fuse, windowed=windowed, batch=batch)
+        guided = classifier_free_guidance(fused, cond, uncond, plan.guidance)
+        bounded = dynamic_threshold(guided, **info.thresholding) if info.thresholding else guided
+        held = keep_known(bounded, *known, noise) if known is not None else bounded
+
+        sigmas = sampling_sigmas(info.schedule, plan.scheduler, plan.steps, plan.denoise)
+        from_pure_noise = bool(sigmas[0] >= info.schedule.sigmas[-1] * (1 - 1e-5))  # as core's max_denoise decides it
+        noisy = noised_start(start, noise, sigmas[0], from_pure_noise)
+        report = finite_callback(callback, dtype)
+        sampled = SAMPLERS[plan.sampler](held, noisy, sigmas, report, sampler_noise(plan.shape, seed))
+    sampled = sampled.clamp(-1, 1)
+    return sampled if known is None else composite(sampled, *known)
+
+
+def super_resolve(
+    network: Callable[..., torch.Tensor],
+    info: CheckpointInfo,
+    plan: SamplingPlan,
+    low_res: torch.Tensor,
+    text: torch.Tensor,
+    negative: torch.Tensor,
+    seed: int,
+    *,
+    noise_level: int | None = None,
+    **options,
+) -> torch.Tensor:
+    """Sample the large clip of a small one: (1, 3, T, h, w) in [-1, 1] -> (1, 3, T, h * scale, w * scale).
+
+    text, negative: (1, L, D) with and without the prompt. noise_level: of the augmentation, None is the checkpoint's
+    own. options: of `sample`.
+    """
+    level = (info.noise_level or 0) if noise_level is None else noise_level
+    if not 0 <= level < info.schedule.timesteps:
+        raise ValueError(f"noise_level must be 0 to {info.schedule.timesteps - 1}, a timestep; got {level}.")
+    level = torch.tensor([level])
+    noise = augmentation_noise(plan.shape, seed)
+    shared = {"low_res": condition_low_res(low_res, noise, level, info.schedule, info.scale), "noise_level": level}
+    cond, uncond = {"text": text, **shared}, {"text": negative, **shared}
+    return sample(network, info, plan, cond, uncond, seed, windowed=["low_res"], **options)
 
 
 def placed(stunet: STUNet, device: torch.device, dtype: torch.dtype) -> Callable[..., torch.Tensor]:
@@ -144,10 +228,26 @@ def placed(stunet: STUNet, device: torch.device, dtype: torch.dtype) -> Callable
     def network(x, timestep, text, low_res=None, noise_level=None):
         if low_res is not None:
             x = torch.cat([x, low_res], dim=1)  # (B, 6, T, H, W)
-        output = stunet(x.to(device, dtype), timestep.to(device), text, noise_level)
+        noise_level = None if noise_level is None else noise_level.to(device)
+        output = stunet(x.to(device, dtype), timestep.to(device), text.to(device), noise_level=noise_level)
         return output[:, :3].to("cpu", torch.float32)
 
     return network
+
+
+def _counted(denoise: Denoiser, total: int, evaluated: Callable[[int, int], None]) -> Denoiser:
+    """Count the windows that pass through: `evaluated(done, total)`, from 0 on."""
+    done = 0
+    evaluated(done, total)
+
+    def counted(x, sigma, **conditioning):
+        nonlocal done
+        x0 = denoise(x, sigma, **conditioning)
+        done += x.shape[0]
+        evaluated(done, total)
+        return x0
+
+    return counted
 
 
 def _default_overlap(info: CheckpointInfo, window: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -20,13 +21,17 @@ SUFFIXES = (".mp4", ".gif", ".webp")
 FRAME_NAME = "frame_{:05d}.png"
 PNG_FPS = 16.0  # what a folder of PNGs is read at: it cannot say
 
+# Where ComfyUI looks for what a webp carries: EXIF's Model has the prompt, Make and the tags below it the rest.
+_EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F
 _BT709 = 1  # the code that ffmpeg gives the matrix, the primaries and the transfer function of BT.709
 _LIMITED_RANGE = 1
 
 
-def write_video(path: str | Path, frames, fps: float) -> None:
+def write_video(path: str | Path, frames, fps: float, metadata: Mapping[str, str] | None = None, **options) -> None:
     """Write frames (T, H, W, 3) as the kind of file that the path's suffix names; a trailing slash means PNGs.
 
+    metadata: JSON by key, "prompt" and "workflow", stored where ComfyUI looks for them; only mp4 and webp have a place
+    for it. options: Pillow's of an animated webp: lossless, quality, method.
     An existing file is replaced once the new one is complete; after an error or Ctrl-C nothing new is left. Raises
     ValueError as `check_output` does.
     """
@@ -38,7 +43,7 @@ def write_video(path: str | Path, frames, fps: float) -> None:
         return
     writer = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}[Path(path).suffix.lower()]
     with atomic_path(path) as temporary:
-        writer(temporary, frames, fps)
+        writer(temporary, frames, fps, metadata or {}, **options)
 
 
 def check_output(path: str | Path) -> None:
@@ -98,12 +103,14 @@ def to_uint8(frames) -> np.ndarray:
     return frames.float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8).numpy()
 
 
-def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
+def _write_mp4(path: Path, frames: np.ndarray, fps: float, metadata: Mapping[str, str]) -> None:
     """H.264, 4:2:0, BT.709 in limited range, and tagged so: players that guess would shift the colours."""
     import av
 
     frames = _pad_to_even(frames)
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+    movflags = "faststart+use_metadata_tags" if metadata else "faststart"  # tags of any name, not only mp4's own
+    with av.open(str(path), "w", format="mp4", options={"movflags": movflags}) as container:
+        container.metadata.update(metadata)
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
@@ -124,7 +131,7 @@ def _pad_to_even(frames: np.ndarray) -> np.ndarray:
     return np.pad(frames, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")
 
 
-def _write_gif(path: Path, frames: np.ndarray, fps: float) -> None:
+def _write_gif(path: Path, frames: np.ndarray, fps: float, _metadata: Mapping[str, str]) -> None:
     """One palette for the whole clip and no dithering: still pixels stay still."""
     from PIL import Image
 
@@ -134,11 +141,17 @@ def _write_gif(path: Path, frames: np.ndarray, fps: float) -> None:
     _save_animation(path, images, [10 * d for d in _durations(len(frames), 100 / fps)], optimize=False)
 
 
-def _write_webp(path: Path, frames: np.ndarray, fps: float) -> None:
+def _write_webp(path: Path, frames: np.ndarray, fps: float, metadata: Mapping[str, str], **options) -> None:
     from PIL import Image
 
     images = [Image.fromarray(frame) for frame in frames]
-    _save_animation(path, images, _durations(len(frames), 1000 / fps), quality=90, method=4)
+    options = {"quality": 90, "method": 4, **options}
+    if metadata:
+        options["exif"] = exif = Image.Exif()
+        others = [key for key in metadata if key != "prompt"]
+        for key, text in metadata.items():
+            exif[_EXIF_MODEL if key == "prompt" else _EXIF_MAKE - others.index(key)] = f"{key}:{text}"
+    _save_animation(path, images, _durations(len(frames), 1000 / fps), **options)
 
 
 def _save_animation(path: Path, images: list, durations_ms: list[int], **options) -> None:

@@ -109,7 +109,7 @@ def test_every_frame_is_covered_by_full_length_windows(loop):
             assert covered == set(range(frames))
             following = [*starts[1:], frames] if loop else starts[1:]
             overlaps = [start + length - after for start, after in zip(starts, following, strict=False)]
-            assert all(shared >= min(overlap, length - 1) for shared in overlaps)
+            assert all(shared >= min(overlap, length // 2) for shared in overlaps)
             if not loop:
                 assert windows[-1].frames[1] == frames
                 assert len(windows) == 1 or len(windows) == -(

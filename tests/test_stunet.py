@@ -19,6 +19,7 @@ from lumiere_video.lumiere_core.networks.attention import attention
 from lumiere_video.lumiere_core.networks.operations import LAYERS, activation, bind
 from lumiere_video.lumiere_core.networks.temporal import (
     AttentionInflation,
+    ClipPosition,
     ConvInflation,
     ConvOverTime,
     TemporalCondition,
@@ -146,6 +147,26 @@ def test_attention_inflation_knows_the_order_of_frames():
     block = AttentionInflation(8, 1, 8, 16, "gelu", OPS)
     x, condition = 3 * randn(5, 8, 2, 2), randn(1, 16)
     assert (block(x.flip(0), condition).flip(0) - block(x, condition)).abs().max() > 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("position", [False, True])
+def test_position_tells_frames_and_pixels_of_a_uniform_clip_apart(position):
+    """Rotary positions are relative: where all tokens are equal they tell nothing."""
+    block = AttentionInflation(8, 1, 8, 16, "gelu", OPS, position=position)
+    x, condition = randn(1, 8, 1, 1).expand(5, 8, 3, 4), randn(1, 16)
+    out = block(x, condition)
+    for axis in (0, 2, 3):
+        differs = (out.diff(dim=axis).abs() > 1e-4).any(dim=1).all()
+        assert differs == position
+
+
+@torch.no_grad()
+def test_position_is_that_of_the_whole_clip_at_any_stride():
+    position = ClipPosition(8, OPS)
+    long, short = (position(frames, 2, 2, like=randn(1)) for frames in (81, 21))
+    torch.testing.assert_close(long[::4], short, rtol=0, atol=1e-5)
+    assert torch.isfinite(position(1, 1, 1, like=randn(1))).all()
 
 
 def test_rotary_scores_depend_on_relative_positions_only():

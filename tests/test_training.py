@@ -500,3 +500,12 @@ def test_a_network_for_another_text_encoder_is_refused(finished, recipe):
 def test_an_unknown_stage_is_named(recipe, tmp_path):
     with pytest.raises(ValueError, match="no stage is called 'video'; stages are text, t2i"):
         run(recipe, tmp_path, ["video"])
+
+
+def test_timestep_bias_prefers_noisy_timesteps(recipe):
+    """u ** (1 / bias) has the mean bias / (bias + 1)."""
+    for bias in (0.5, 1.0, 3.0):
+        stage = dataclasses.replace(recipe.stage("t2i"), timestep_bias=bias)
+        drawn = ToyWorldBatches(stage, None, 0)._timesteps(20000, torch.Generator().manual_seed(0)).float()
+        assert drawn.min() >= 0 and drawn.max() <= 999
+        assert abs(drawn.mean() / 1000 - bias / (bias + 1)) < 0.01

@@ -36,7 +36,8 @@ def plan_windows(frames: int, window: int, overlap: int, loop: bool = False) -> 
 
     All have full length: a short tail would show the network less context than it was trained with. The first
     begins at 0 and the last ends at `frames`; a clip of at most `window` frames is one window. With `loop` the last
-    windows wrap around, so that the end of the clip leads into its start; windows are at most the clip's length then.
+    windows wrap around, so that the end of the clip leads into its start; a clip of at most `window` frames is two
+    windows of its own length, half a clip apart.
 
     Raises ValueError unless frames >= 1 and window > overlap >= 0.
     """
@@ -159,14 +160,16 @@ def _spans(axis: str, length: int, window: int, overlap: int, loop: bool = False
             f"and overlap {overlap}. Use a window of at least {max(overlap, 0) + 1}, or an overlap of at most "
             f"{max(window - 1, 0)}."
         )
-    window = min(window, length)
-    stride = max(window - overlap, 1)
+    if length <= window:
+        starts = [0, length // 2] if loop and length > 1 else [0]
+        return [(start, start + length) for start in starts]
+    stride = window - overlap
     if loop:
         count = -(-length // stride)
         starts = [i * length // count for i in range(count)]
     else:
         gaps = -(-(length - window) // stride)
-        starts = [i * (length - window) // gaps for i in range(gaps + 1)] if gaps else [0]
+        starts = [i * (length - window) // gaps for i in range(gaps + 1)]
     return [(start, start + window) for start in starts]
 
 

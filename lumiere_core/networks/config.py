@@ -39,12 +39,16 @@ class TemporalConfig:
 
     attention_blocks (L in the paper) and attention_head_dim are unpublished: our choice.
     embedding_dim: width of the vector by which temporal blocks hear timestep and text (our choice: unpublished).
+    position: attention inflation also hears where in the clip and in the frame each of its tokens lies (our choice:
+    unpublished). Rotary positions are relative: without it nothing but the padding tells the clip's start from its end,
+    and words such as "moving left" or "growing" hardly steer the first, noisiest steps.
     """
 
     levels: tuple[TemporalLevelConfig, ...]
     attention_blocks: int = 1
     attention_head_dim: int = 32
     embedding_dim: int = 128
+    position: bool = False
 
     @property
     def factor(self) -> int:

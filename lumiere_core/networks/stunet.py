@@ -249,5 +249,6 @@ def _inflation(index: int, config: UNetConfig, ops):
             temporal.embedding_dim,
             config.activation,
             ops,
+            temporal.position,
         )
     return ConvInflation(channels, temporal.embedding_dim, config.norm_groups, config.activation, ops)

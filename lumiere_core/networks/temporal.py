@@ -101,19 +101,50 @@ class TemporalAttentionBlock(nn.Module):
         return x + self.mlp_out(self.act(self.mlp_in(h)))
 
 
+class ClipPosition(nn.Module):
+    """Where each token lies in clip and frame, to be added to it: T, H, W -> (T, H, W, channels).
+
+    Frame, row and column run from -1 (first) to 1 (last), so that 24 frames at stride 3 and 80 frames at stride 1 tell
+    the same story in the same numbers. Our choice: unpublished.
+    """
+
+    FREQUENCIES = (0.5, 1.0, 2.0)  # half turns from the centre to the edge
+
+    def __init__(self, channels: int, ops):
+        super().__init__()
+        self.proj = ops.Linear(3 * (1 + 2 * len(self.FREQUENCIES)), channels)
+
+    def forward(self, frames: int, height: int, width: int, like):
+        axes = torch.meshgrid(*(self.axis(count, like.device) for count in (frames, height, width)), indexing="ij")
+        position = torch.stack(axes, dim=-1)
+        angles = torch.pi * position[..., None] * torch.tensor(self.FREQUENCIES, device=like.device)
+        features = [position, angles.sin().flatten(-2), angles.cos().flatten(-2)]
+        return self.proj(torch.cat(features, dim=-1).to(like.dtype))
+
+    @staticmethod
+    def axis(count: int, device):
+        return torch.linspace(-1, 1, count, device=device) if count > 1 else torch.zeros(1, device=device)
+
+
 class AttentionInflation(nn.Module):
     """Figure 4c: L blocks of temporal self-attention -> linear; residual. Coarsest level only."""
 
-    def __init__(self, channels: int, blocks: int, head_dim: int, condition_dim: int, act: str, ops):
+    def __init__(
+        self, channels: int, blocks: int, head_dim: int, condition_dim: int, act: str, ops, position: bool = False
+    ):
         super().__init__()
+        self.position = ClipPosition(channels, ops) if position else None
         self.blocks = nn.ModuleList(
             [TemporalAttentionBlock(channels, head_dim, condition_dim, act, ops) for _ in range(blocks)]
         )
         self.out = ops.Linear(channels, channels)
 
     def forward(self, x, condition):
-        batch, height = condition.shape[0], x.shape[2]
-        h = rearrange(x, "(b t) c h w -> (b h w) t c", b=batch)
+        batch, height, width = condition.shape[0], *x.shape[2:]
+        h = rearrange(x, "(b t) c h w -> b t h w c", b=batch)
+        if self.position is not None:
+            h = h + self.position(h.shape[1], height, width, like=h)
+        h = rearrange(h, "b t h w c -> (b h w) t c")
         for block in self.blocks:
             h = block(h, condition)
         return x + rearrange(self.out(h), "(b h w) t c -> (b t) c h w", b=batch, h=height)

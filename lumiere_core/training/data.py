@@ -18,8 +18,9 @@ CLIP_FRAMES = int(CLIP_SECONDS * FPS)
 class ToyWorldBatches(Dataset):
     """Item i is the whole batch of training step i: captions, video in [-1, 1], noise and noise levels.
 
-    video: (B, 3, T, H, W). timesteps: (B,) uniform over the schedule, one per clip. noise: like video. For an SSR also
-    low_res: (B, 3, T, H/scale, W/scale), noise_level: (B,) uniform integers, low_res_noise: like video.
+    video: (B, 3, T, H, W). timesteps: (B,) integers, one per clip, even or biased to noisy ones (Stage.timestep_bias).
+    noise: like video. For an SSR also low_res: (B, 3, T, H/scale, W/scale), noise_level: (B,) uniform integers,
+    low_res_noise: like video.
     """
 
     def __init__(self, stage: Stage, tokenize, seed: int):
@@ -55,14 +56,20 @@ class ToyWorldBatches(Dataset):
             video, small = crop_pair(video, self.stage.scale, phase.crop or self.stage.size, rng)
             low_res = {
                 "low_res": small,
-                "noise_level": _timesteps(phase.batch, self.stage.noise_levels, generator),
+                "noise_level": torch.randint(self.stage.noise_levels, (phase.batch,), generator=generator),
                 "low_res_noise": torch.randn(video.shape, generator=generator),
             }
         return low_res | {
             "video": video.contiguous(),
-            "timesteps": _timesteps(phase.batch, self.stage.schedule.timesteps, generator),
+            "timesteps": self._timesteps(phase.batch, generator),
             "noise": torch.randn(video.shape, generator=generator),
         }
+
+    def _timesteps(self, batch: int, generator: torch.Generator) -> torch.Tensor:
+        count, bias = self.stage.schedule.timesteps, self.stage.timestep_bias
+        if bias == 1:
+            return torch.randint(count, (batch,), generator=generator)
+        return (count * torch.rand(batch, generator=generator) ** (1 / bias)).long().clamp_(max=count - 1)
 
 
 def clip_times(phase: Phase, rng: np.random.Generator) -> np.ndarray:
@@ -82,7 +89,3 @@ def crop_pair(video: torch.Tensor, scale: int, crop: int, rng) -> tuple[torch.Te
     low_res = low_res[..., row : row + window, column : column + window]
     row, column = row * scale, column * scale
     return video[..., row : row + crop, column : column + crop], low_res
-
-
-def _timesteps(batch: int, count: int, generator: torch.Generator) -> torch.Tensor:
-    return torch.randint(count, (batch,), generator=generator)

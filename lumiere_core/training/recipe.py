@@ -60,7 +60,9 @@ class Stage:
     network: T5Config or UNetConfig fields; for base and ssr the TemporalConfig fields. info: sampling defaults.
     max_noise_level: of the SSR's low-res augmentation; None = the whole schedule.
     size: side in pixels of what the network makes. Learning rate: warm-up, constant, then linearly to zero over the
-    last `decay` of the steps. Captions are dropped with text_dropout (Imagen: 10 %).
+    last `decay` of the steps. Captions are dropped with text_dropout (Imagen: 10 %). timestep_bias: training timesteps
+    are drawn as timesteps * u ** (1 / timestep_bias) with u even in 0..1; above 1 the noisy ones, which decide where
+    things are and how they move, come more often.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Stage:
     text_dropout: float = 0.1
     two_objects: float = 0.1
     clip_norm: float = 1.0
+    timestep_bias: float = 1.0
 
     def __post_init__(self):
         _check_stage(self)
@@ -149,6 +152,8 @@ def _check_stage(stage: Stage) -> None:
         raise ValueError(
             f"{who}: max_noise_level must be 1 to {stage.schedule.timesteps}; got {stage.max_noise_level}."
         )
+    if not stage.timestep_bias > 0:
+        raise ValueError(f"{who}: timestep_bias must be above 0; got {stage.timestep_bias}.")
     if stage.kind in ("ssr_image", "ssr"):
         for side in (stage.size, *(phase.crop or stage.size for phase in stage.phases)):
             if side % stage.scale or not 0 < side <= stage.size:

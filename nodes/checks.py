@@ -1,0 +1,64 @@
+"""What comes over a socket, checked before anything is computed; messages say what was expected, and what came."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+
+from ..lumiere_core.checkpoint import CheckpointInfo
+
+
+@contextmanager
+def named(node: str):
+    """Put the node's name before the ValueErrors that come from within; a decorator of `execute`, too."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{node}: {error}") from error
+
+
+def chosen(value: int, automatic: int) -> int | None:
+    """A widget's value; None, the checkpoint's own, where it stands at `automatic`."""
+    return None if value == automatic else value
+
+
+def frames_of_images(images: torch.Tensor, name: str = "images") -> torch.Tensor:
+    """IMAGE (T, H, W, 3 or 4) -> frames (T, H, W, 3); at least one, and finite."""
+    if images.ndim != 4 or images.shape[-1] not in (3, 4) or not images.numel():
+        raise ValueError(f"{name} must be at least one RGB frame, (T, H, W, 3); got shape {tuple(images.shape)}.")
+    if not torch.isfinite(images).all():
+        raise ValueError(f"{name} must be finite; got NaN or infinity. Look at the node that made them.")
+    return images[..., :3].to(torch.float32)
+
+
+def video_of_latent(latent: dict) -> torch.Tensor:
+    """LATENT -> one clip (1, 3, T, H, W)."""
+    samples = latent["samples"]
+    if getattr(samples, "is_nested", False) or samples.ndim != 5 or samples.shape[:2] != (1, 3) or not samples.numel():
+        shape = "several streams" if getattr(samples, "is_nested", False) else tuple(samples.shape)
+        raise ValueError(
+            f"latent must be one pixel-space clip, (1, 3, T, H, W); got {shape}. Make it with EmptyPixelVideo "
+            "or FramesToLatent."
+        )
+    return samples.to(torch.float32)
+
+
+def check_conditioning(conditioning: list, info: CheckpointInfo) -> None:
+    """Raise unless every text is as wide as the network's text encoder's."""
+    expected = info.config["text_dim"]
+    if not conditioning:
+        raise ValueError("conditioning must hold an encoded text; got an empty list.")
+    for text, _ in conditioning:
+        if text.ndim != 3 or text.shape[-1] != expected:
+            raise ValueError(
+                f"conditioning must be text of width {expected}, (1, tokens, {expected}), from the encoder "
+                f"that the network was trained with; got {tuple(text.shape)}. Wire the clip output of LoadSTUNet."
+            )
+
+
+def check_model_kind(kind: str, kinds: tuple[str, ...]) -> None:
+    """kind: what a MODEL's checkpoint is, or the name of a model that is not this pack's."""
+    if kind not in kinds:
+        loader = "LoadSSR" if "ssr" in kinds else "LoadSTUNet"
+        raise ValueError(f"model must be of kind {' or '.join(kinds)}; got {kind}. Wire {loader}.")

@@ -1,0 +1,30 @@
+"""The list of nodes, as ComfyUI asks for it."""
+
+from __future__ import annotations
+
+from . import host
+from .loaders import LoadSSR, LoadSTUNet
+from .pixel_video import EmptyPixelVideo, FramesToLatent, LatentToFrames
+from .sampler import STUNetSampler
+from .super_resolution import SSRConditioning, TemporalMultiDiffusionSSR
+from .text import TextEncode
+
+NODES = (
+    LoadSTUNet,
+    LoadSSR,
+    TextEncode,
+    STUNetSampler,
+    SSRConditioning,
+    TemporalMultiDiffusionSSR,
+    EmptyPixelVideo,
+    FramesToLatent,
+    LatentToFrames,
+)
+
+
+class LumiereExtension(host.ComfyExtension):
+    async def on_load(self) -> None:
+        host.register_model_folder()
+
+    async def get_node_list(self):
+        return list(NODES)

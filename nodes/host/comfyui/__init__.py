@@ -1,0 +1,24 @@
+"""The ComfyUI host: everything that touches core's runtime, through public sockets and ModelPatcher only."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .files import checkpoint_names, checkpoint_path, register_model_folder
+from .model import load_model, model_info
+from .sampling import is_out_of_memory, placed, progress, sample_video
+from .text import encode_text, load_text_encoder
+
+__all__ = [
+    "ComfyExtension",
+    "checkpoint_names",
+    "checkpoint_path",
+    "encode_text",
+    "io",
+    "is_out_of_memory",
+    "load_model",
+    "load_text_encoder",
+    "model_info",
+    "placed",
+    "progress",
+    "register_model_folder",
+    "sample_video",
+]

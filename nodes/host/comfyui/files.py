@@ -1,0 +1,42 @@
+"""The model folder `lumiere`: models/lumiere, whatever extra_model_paths.yaml adds, and the bundled weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+from ....lumiere_core.bundled import WEIGHTS
+from ....lumiere_core.checkpoint import load_info
+
+FOLDER = "lumiere"
+EXTENSIONS = {".safetensors"}
+
+
+def register_model_folder() -> None:
+    """Make the folder known to core; the user's files come before bundled ones of the same name."""
+    folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+    folder_paths.add_model_folder_path(FOLDER, str(WEIGHTS))
+    paths = folder_paths.get_folder_paths(FOLDER)
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, EXTENSIONS)  # a new folder would list every kind of file
+
+
+def checkpoint_names(kinds: tuple[str, ...]) -> list[str]:
+    """Files to choose from: of these kinds, or of one that the file does not tell."""
+    return [name for name in folder_paths.get_filename_list(FOLDER) if _kind(name) in (None, *kinds)]
+
+
+def checkpoint_path(name: str) -> Path:
+    path = folder_paths.get_full_path(FOLDER, name)
+    if path is None:
+        searched = ", ".join(folder_paths.get_folder_paths(FOLDER))
+        raise ValueError(f"checkpoint {name!r} was not found; searched {searched}. Put the file into one of them.")
+    return Path(path)
+
+
+def _kind(name: str) -> str | None:
+    try:
+        return load_info(checkpoint_path(name)).kind
+    except (ValueError, OSError):
+        return None

@@ -1,0 +1,199 @@
+"""How clips are sampled inside ComfyUI: the base through core's guider, the SSR over the placed network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import comfy.context_windows as context_windows
+import comfy.model_management as management
+import comfy.patcher_extension
+import comfy.sampler_helpers
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+
+from ....lumiere_core.diffusion import (
+    SAMPLERS,
+    composite,
+    finite_callback,
+    initial_noise,
+    sampler_noise,
+    window_weights,
+)
+from ....lumiere_core.memory import network_bytes
+from ....lumiere_core.sampling import SamplingPlan
+from ....lumiere_core.sampling import placed as placed_network
+from .model import PixelVideo
+
+SPARE = 1.5  # core's own factor between an estimate and the memory it wants to see free
+# Patches that act inside core's samplers, and so not where the bare network runs.
+SAMPLER_PATCHES = (
+    "sampler_cfg_function",
+    "sampler_pre_cfg_function",
+    "sampler_calc_cond_batch_function",
+    "model_function_wrapper",
+    "denoise_mask_function",
+    "context_handler",
+)
+
+is_out_of_memory = management.is_oom
+
+
+class Placed(NamedTuple):
+    """network: as `denoiser` calls it. dtype: what it computes in. batch: windows that fit at once."""
+
+    network: Callable[..., torch.Tensor]
+    dtype: torch.dtype
+    batch: int
+
+
+class Progress:
+    """A node's bar, its preview, and the place where a cancelled run ends."""
+
+    def __init__(self, total: int):
+        self.bar = comfy.utils.ProgressBar(total)
+        self.previewer = latent_preview.get_previewer(management.get_torch_device(), PixelVideo())
+
+    def evaluated(self, done: int, total: int) -> None:
+        management.throw_exception_if_processing_interrupted()
+        self.bar.update_absolute(done, total)
+
+    def step(self, step: dict) -> None:
+        """A sampler callback: show the clip as it would look if sampling ended here."""
+        if self.previewer is not None:
+            preview = self.previewer.decode_latent_to_preview_image("JPEG", step["denoised"])
+            self.bar.update_absolute(self.bar.current, preview=preview)
+
+
+@contextmanager
+def progress(title: str, evaluations: int) -> Iterator[Progress]:
+    """The running node's bar; core titles it itself."""
+    yield Progress(evaluations)
+
+
+def sample_video(
+    model, plan: SamplingPlan, positive, negative, seed: int, start: torch.Tensor | None, mask, keep_known: bool
+) -> torch.Tensor:
+    """A clip (1, 3, T, H, W) through core's guider, so that everything patched onto the MODEL counts."""
+    start = torch.zeros(plan.shape) if start is None else start
+    mask = mask if keep_known else None
+    total = plan.steps * len(plan.windows)
+    with progress("STUNetSampler", total) as shown:
+        guider = comfy.samplers.CFGGuider(_windowed(model, plan, shown))
+        guider.set_conds(positive, negative)
+        guider.set_cfg(plan.guidance)
+        sigmas = comfy.samplers.KSampler(
+            model,
+            steps=plan.steps,
+            device=model.load_device,
+            sampler=plan.sampler,
+            scheduler=plan.scheduler,
+            denoise=plan.denoise,
+            model_options=model.model_options,
+        ).sigmas
+
+        def callback(index, x0, x, steps):
+            shown.step({"denoised": x0})
+            shown.evaluated((index + 1) * len(plan.windows), total)
+
+        sampler = comfy.samplers.KSAMPLER(_core_sampler(plan, seed, model.model_dtype()))
+        noise = initial_noise(plan.shape, seed)
+        video = guider.sample(noise, start, sampler, sigmas, denoise_mask=mask, callback=callback, seed=seed)
+    video = video.to("cpu", torch.float32).clamp(-1, 1)
+    if mask is None:
+        return video
+    return composite(video, start, comfy.sampler_helpers.prepare_mask(mask, plan.shape, "cpu"))
+
+
+@contextmanager
+def placed(model, plan: SamplingPlan, node: str) -> Iterator[Placed]:
+    """The network on its device with its weight patches applied, for as long as the context lasts."""
+    _warn_of_sampler_patches(model, node)
+    real, device = model.model, model.load_device
+    dtype = real.get_dtype_inference()
+    window = plan.windows[0]
+    frames, rows, columns = (
+        size if span is None else span[1] - span[0] for span, size in zip(window, plan.shape[2:], strict=True)
+    )
+    needed = network_bytes(real.diffusion_model.config, frames, rows, columns, dtype)
+    management.load_models_gpu([model], memory_required=needed * SPARE)
+    on_cpu = management.is_device_cpu(device)
+    batch = 1 if on_cpu else int(management.get_free_memory(device) // (needed * SPARE))
+    model.pre_run()
+    try:
+        yield Placed(placed_network(real.diffusion_model, device, dtype), dtype, max(1, min(batch, len(plan.windows))))
+    finally:
+        model.cleanup()
+
+
+def _core_sampler(plan: SamplingPlan, seed: int, dtype: torch.dtype):
+    """One of our samplers with k-diffusion's signature, as core calls it."""
+
+    def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        def denoise(x, sigma):
+            return model(x, sigma.expand(x.shape[0]), **(extra_args or {}))
+
+        report = finite_callback(callback, dtype)
+        return SAMPLERS[plan.sampler](denoise, x, sigmas, report, sampler_noise(plan.shape, seed))
+
+    return sample
+
+
+class _Windows(context_windows.IndexListContextHandler):
+    def should_use_context(self, *_) -> bool:
+        """Always: core would leave out a clip of one window, which a closed loop covers with two."""
+        return True
+
+
+def _windowed(model, plan: SamplingPlan, shown: Progress):
+    """The MODEL with our windows in core's context handler, where the clip is longer than one; a clone, or as it is.
+
+    A handler that the user put there stays.
+    """
+    windows = plan.windows
+    if len(windows) == 1 or "context_handler" in model.model_options:
+        return model
+    indices = [[frame % plan.frames for frame in range(*window.frames)] for window in windows]
+    handler = _Windows(
+        context_schedule=context_windows.ContextSchedule("lumiere", lambda frames, handler, options: indices),
+        fuse_method=context_windows.ContextFuseMethod(
+            plan.fuse, lambda length, **_: window_weights((length, 1, 1), plan.fuse).flatten().tolist()
+        ),
+        context_length=min(plan.window, plan.frames),
+        context_overlap=plan.overlap,
+        closed_loop=plan.loop,
+        dim=2,
+        causal_window_fix=False,
+    )
+    total = plan.steps * len(windows)
+    comfy.patcher_extension.add_callback(
+        context_windows.IndexListCallbacks.COMBINE_CONTEXT_WINDOW_RESULTS,
+        lambda *_: shown.evaluated(min(shown.bar.current + 1, total), total),
+        handler.callbacks,
+    )
+    windowed = model.clone()
+    windowed.model_options["context_handler"] = handler
+    context_windows.create_prepare_sampling_wrapper(windowed)
+    return windowed
+
+
+def _warn_of_sampler_patches(model, node: str) -> None:
+    options = model.model_options
+    found = [name for name in SAMPLER_PATCHES if options.get(name)]
+    thresholds = 1 if model.model.info.thresholding else 0
+    if len(options.get("sampler_post_cfg_function", ())) > thresholds:
+        found.append("sampler_post_cfg_function")
+    transformer = options.get("transformer_options", {})
+    found += [name for name in ("patches", "patches_replace", "wrappers") if transformer.get(name)]
+    found += sorted(model.object_patches)
+    if found:
+        logging.warning(
+            "%s: patches that act inside core's samplers have no effect here: %s. Use SSRConditioning with KSampler to "
+            "have them.",
+            node,
+            ", ".join(found),
+        )

@@ -1,0 +1,100 @@
+"""The text encoder as a real core CLIP, so that core's text nodes take it too."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import comfy.model_management as management
+import comfy.sd
+import folder_paths
+import torch
+
+from ....lumiere_core.bundled import find_text_encoder
+from ....lumiere_core.checkpoint import load_info
+from ....lumiere_core.text import TextEncoder
+from ....lumiere_core.text import load_text_encoder as load_encoder
+from .files import FOLDER
+
+TOKENS = "lumiere"
+
+
+class LumiereTokenizer:
+    """Core's tokenizer interface over TextEncoder's: a fixed number of (token, weight 1) pairs."""
+
+    def __init__(self, encoder: TextEncoder):
+        self.encoder = encoder
+
+    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_) -> dict:
+        ids, _ = self.encoder.tokenize([text])
+        extra = (0,) if return_word_ids else ()
+        return {TOKENS: [[(token, 1.0, *extra) for token in ids[0].tolist()]]}
+
+    def untokenize(self, pairs: list) -> list:
+        return [(pair, self.encoder.tokenizer.decode([pair[0]])) for pair in pairs]
+
+    def state_dict(self) -> dict:
+        return {}
+
+
+class LumiereTextModel(torch.nn.Module):
+    """Core's text model interface over a T5 encoder of transformers."""
+
+    disable_offload = True  # plain torch layers: moved as a whole, not cast layer by layer
+
+    def __init__(self, encoder: TextEncoder, dtype, device):
+        super().__init__()
+        self.t5 = encoder.model.to(device=device, dtype=dtype)
+        self.padding = encoder.tokenizer.pad_token_id
+        self.dtypes = {dtype}
+        self.execution_device = None
+
+    def set_clip_options(self, options: dict) -> None:
+        self.execution_device = options.get("execution_device", self.execution_device)
+
+    def reset_clip_options(self) -> None:
+        self.execution_device = None
+
+    def encode_token_weights(self, tokens: dict) -> tuple[torch.Tensor, None]:
+        """-> (1, L, D) and no pooled output; padding is masked inside T5, as DeepFloyd IF has it."""
+        device = self.execution_device or next(self.t5.parameters()).device
+        ids = torch.tensor([[pair[0] for pair in row] for row in tokens[TOKENS]], device=device)
+        text = self.t5(input_ids=ids, attention_mask=(ids != self.padding).long()).last_hidden_state
+        return text.to(management.intermediate_device(), torch.float32), None
+
+    def load_sd(self, state: dict):
+        return self.t5.load_state_dict(state, strict=False)
+
+
+def load_text_encoder(checkpoint: Path):
+    """The CLIP that a checkpoint names; None, with a warning, where it names none or the file is not there."""
+    name = load_info(checkpoint).text_encoder
+    if name is None:
+        logging.warning("Lumiere: %s names no text encoder; wire one to TextEncode.", checkpoint)
+        return None
+    known = folder_paths.get_full_path(FOLDER, name)
+    return text_encoder_clip(Path(known) if known else find_text_encoder(name, checkpoint))
+
+
+def text_encoder_clip(source: Path) -> comfy.sd.CLIP:
+    """A core CLIP of a text file or a T5 folder."""
+    encoder = load_encoder(source)
+    target = SimpleNamespace(
+        params={},
+        clip=lambda dtype, device, model_options: LumiereTextModel(encoder, dtype, device),
+        tokenizer=lambda **_: LumiereTokenizer(encoder),
+    )
+    # A T5-XXL in what core takes for text encoders; the bundled one, of a few hundred KB, exactly.
+    options = {} if source.is_dir() else {"dtype": torch.float32}
+    clip = comfy.sd.CLIP(target, model_options=options)
+    clip.patcher.cached_patcher_init = (_text_encoder_patcher, (source,))
+    return clip
+
+
+def _text_encoder_patcher(source: Path, disable_dynamic: bool = False):
+    return text_encoder_clip(source).patcher
+
+
+def encode_text(clip, text: str) -> list:
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))

@@ -1,0 +1,30 @@
+"""The host of a machine without ComfyUI: plain torch, a bar on the terminal, Ctrl-C. Run by `lumiere run`."""
+
+from . import io
+from .io import ComfyExtension
+from .models import (
+    checkpoint_names,
+    checkpoint_path,
+    encode_text,
+    load_model,
+    load_text_encoder,
+    model_info,
+    register_model_folder,
+)
+from .sampling import is_out_of_memory, placed, progress, sample_video
+
+__all__ = [
+    "ComfyExtension",
+    "checkpoint_names",
+    "checkpoint_path",
+    "encode_text",
+    "io",
+    "is_out_of_memory",
+    "load_model",
+    "load_text_encoder",
+    "model_info",
+    "placed",
+    "progress",
+    "register_model_folder",
+    "sample_video",
+]

@@ -1,0 +1,137 @@
+"""A stand-in for the part of `comfy_api.latest.io` that this pack's schemas are written in, with core's type names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO)  # what a value can be typed in for
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice of a DynamicCombo, and the inputs that it brings along."""
+
+    key: str
+    inputs: tuple[Input, ...] | list[Input] = ()
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a node; which fields mean anything depends on its type. upload: its options are files."""
+
+    type: str
+    id: str
+    display_name: str | None = None
+    optional: bool = False
+    tooltip: str | None = None
+    advanced: bool = False
+    default: Any = None
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    round: float | None = None
+    options: tuple | list = ()
+    multiline: bool = False
+    dynamic_prompts: bool = False
+    control_after_generate: bool = False
+    upload: bool = False
+
+    @property
+    def is_widget(self) -> bool:
+        return self.type in WIDGETS
+
+    @property
+    def choices(self) -> list[str]:
+        return [option.key if isinstance(option, Option) else option for option in self.options]
+
+    def chosen(self, value: Any) -> list[Input]:
+        """The inputs that a DynamicCombo's value brings along; none for other types."""
+        options = self.options if self.type == DYNAMIC_COMBO else ()
+        return next((list(option.inputs) for option in options if option.key == value), [])
+
+
+@dataclass(frozen=True)
+class Output:
+    type: str
+    id: str | None = None
+    display_name: str | None = None
+    tooltip: str | None = None
+
+
+@dataclass(frozen=True)
+class _Type:
+    name: str
+
+    def Input(self, id: str, **options) -> Input:
+        return Input(self.name, id, **options)
+
+    def Output(self, id: str | None = None, **options) -> Output:
+        return Output(self.name, id, **options)
+
+
+class _DynamicCombo(_Type):
+    Option = Option
+
+
+Int, Float, String, Boolean, Combo = map(_Type, WIDGETS[:-1])
+DynamicCombo = _DynamicCombo(DYNAMIC_COMBO)
+Image, Mask, Latent, Conditioning = map(_Type, ("IMAGE", "MASK", "LATENT", "CONDITIONING"))
+Model, Clip, Video, Audio = map(_Type, ("MODEL", "CLIP", "VIDEO", "AUDIO"))
+
+
+class Hidden(str, Enum):
+    unique_id, prompt, extra_pnginfo = "UNIQUE_ID", "PROMPT", "EXTRA_PNGINFO"
+
+
+@dataclass(frozen=True)
+class Schema:
+    node_id: str
+    display_name: str | None = None
+    category: str = ""
+    inputs: tuple[Input, ...] | list[Input] = ()
+    outputs: tuple[Output, ...] | list[Output] = ()
+    hidden: tuple[Hidden, ...] | list[Hidden] = ()
+    description: str = ""
+    search_aliases: tuple[str, ...] | list[str] = ()
+    is_output_node: bool = False
+
+
+class NodeOutput:
+    """What a node gives: one value per output. files: what it wrote (of this host's own nodes)."""
+
+    def __init__(self, *values, ui=None, files=()):
+        self.args, self.ui, self.files = values, ui, list(files)
+
+
+class ComfyNode:
+    """Base of node classes: `define_schema`, `execute` and, if wanted, `validate_inputs` are class methods."""
+
+
+class ComfyExtension:
+    async def on_load(self) -> None:
+        pass
+
+
+def live_inputs(inputs: Iterable[Input], values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Input]]:
+    """(name, input) of all that a node with these values has, in the order in which ComfyUI saves widgets.
+
+    A DynamicCombo's value brings more inputs, with dotted names. `values` may be filled in while this goes on.
+    """
+    for spec in sorted(inputs, key=lambda spec: spec.optional):
+        yield prefix + spec.id, spec
+        yield from live_inputs(spec.chosen(values.get(prefix + spec.id)), values, f"{prefix}{spec.id}.")
+
+
+def keywords(inputs: Iterable[Input], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Arguments of `execute`: those values that are there; a DynamicCombo as {its id: key, and its inputs}."""
+    found = {}
+    for spec in inputs:
+        name = prefix + spec.id
+        if name in values:
+            nested = keywords(spec.chosen(values[name]), values, f"{name}.")
+            found[spec.id] = {spec.id: values[name], **nested} if spec.type == DYNAMIC_COMBO else values[name]
+    return found

@@ -1,0 +1,121 @@
+"""Where a run's files are, and networks loaded from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ....lumiere_core import bundled
+from ....lumiere_core import text as text_encoders
+from ....lumiere_core.checkpoint import CheckpointInfo, load_info, load_stunet
+from ....lumiere_core.devices import resolve_device, resolve_dtype
+from ....lumiere_core.networks import STUNet
+from ...checks import check_model_kind
+
+MEDIA = Path(__file__).parents[3] / "workflows" / "media"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of one run. device: as `resolve_device` takes it. models: a folder searched before the bundled weights.
+
+    input, output: folders. metadata: what written files carry, JSON by key ("prompt", "workflow").
+    """
+
+    device: str = "auto"
+    models: Path | None = None
+    input: Path = MEDIA
+    output: Path = Path("output")
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+# Schemas and nodes are class methods that get no handle of their run. A context variable tells them; unlike a module's
+# variable it ends with the run, and runs in other threads do not see it.
+_CURRENT: ContextVar[Settings] = ContextVar("lumiere_settings")
+
+
+def settings() -> Settings:
+    return _CURRENT.get(Settings())
+
+
+@contextmanager
+def using(chosen: Settings) -> Iterator[None]:
+    token = _CURRENT.set(chosen)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What goes over a MODEL socket."""
+
+    info: CheckpointInfo
+    network: STUNet
+    device: torch.device
+    dtype: torch.dtype
+
+
+def register_model_folder() -> None:
+    """Nothing to make known: folders come with the settings."""
+
+
+def checkpoint_names(kinds: tuple[str, ...]) -> list[str]:
+    """Names of the files of these kinds, and of those whose kind cannot be told, sorted."""
+    files = {file.name: file for folder in reversed(_folders()) for file in folder.glob("*.safetensors")}
+    return sorted(name for name, file in files.items() if _kind(file) in (*kinds, None))
+
+
+def checkpoint_path(name: str) -> Path:
+    """Where a checkpoint lies; the folder given by hand comes first. Raises ValueError where it is in none."""
+    for folder in _folders():
+        if Path(name).name == name and (folder / name).is_file():
+            return folder / name
+    searched = " and ".join(map(str, _folders()))
+    raise ValueError(f"checkpoint {name!r} was not found; searched {searched}. Name a file in one of them.")
+
+
+def load_model(path: Path, kinds: tuple[str, ...], dtype: str) -> Model:
+    """Raises ValueError for a file that is damaged or of another kind."""
+    device = resolve_device(settings().device)
+    compute_dtype = resolve_dtype(dtype, device)
+    info, network = load_stunet(path, kinds, compute_dtype, device)
+    return Model(info, network, device, compute_dtype)
+
+
+def load_text_encoder(path: Path) -> text_encoders.TextEncoder | None:
+    """The encoder that a checkpoint names; None where it names none."""
+    name = load_info(path).text_encoder
+    if name is None:
+        return None
+    source, device = bundled.find_text_encoder(name, path), resolve_device(settings().device)
+    # A folder is a T5-XXL: half precision where the device is fast in it, and bfloat16, as float16 overflows in T5.
+    halve = source.is_dir() and resolve_dtype("auto", device) != torch.float32
+    return text_encoders.load_text_encoder(source, device, torch.bfloat16 if halve else torch.float32)
+
+
+def encode_text(clip: text_encoders.TextEncoder, text: str) -> list:
+    """CONDITIONING of one text: [[(1, L, D) float32 on the CPU, {}]]."""
+    return [[clip.encode([text]).to("cpu", torch.float32), {}]]
+
+
+def model_info(model: Model, kinds: tuple[str, ...]) -> CheckpointInfo:
+    check_model_kind(model.info.kind, kinds)
+    return model.info
+
+
+def _folders() -> list[Path]:
+    return [folder for folder in (settings().models, bundled.WEIGHTS) if folder is not None]
+
+
+def _kind(file: Path) -> str | None:
+    try:
+        return load_info(file).kind
+    except ValueError:
+        return None

@@ -1,0 +1,79 @@
+"""The bridge to core's samplers: a pixel-space video as a LATENT, without a VAE."""
+
+from __future__ import annotations
+
+import torch
+
+from ..lumiere_core.video_tensor import frames_to_video, video_to_frames
+from . import inputs
+from .checks import frames_of_images, named, video_of_latent
+from .host import io
+
+
+class EmptyPixelVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LumiereEmptyPixelVideo",
+            display_name="Empty Pixel Video (Lumiere)",
+            category=f"{inputs.CATEGORY}/latent",
+            description="An empty clip for core's samplers. A STUNet works on pixels, so this latent has three "
+            "channels and the video's own size.",
+            search_aliases=["lumiere", "empty latent", "empty video", "new video"],
+            inputs=[
+                io.Int.Input(
+                    "frames", default=80, min=1, max=inputs.LONGEST_CLIP, tooltip="Number of frames; any number works."
+                ),
+                io.Int.Input(
+                    "width", default=32, min=1, max=inputs.LARGEST_SIDE, tooltip="Width of the frames in pixels."
+                ),
+                io.Int.Input(
+                    "height", default=32, min=1, max=inputs.LARGEST_SIDE, tooltip="Height of the frames in pixels."
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="Mid-grey frames, (1, 3, T, H, W).")],
+        )
+
+    @classmethod
+    def execute(cls, frames, width, height) -> io.NodeOutput:
+        return io.NodeOutput({"samples": torch.zeros(1, 3, frames, height, width)})
+
+
+class FramesToLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LumiereFramesToLatent",
+            display_name="Frames to Latent (Lumiere)",
+            category=f"{inputs.CATEGORY}/latent",
+            description="Frames as a pixel-space LATENT, to start a sampler from a video. Nothing is encoded and "
+            "nothing is lost.",
+            search_aliases=["lumiere", "vae encode", "images to latent", "video to latent"],
+            inputs=[io.Image.Input("images", tooltip="The frames of one clip, in order. An alpha channel is dropped.")],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="The clip, (1, 3, T, H, W) in -1..1.")],
+        )
+
+    @classmethod
+    @named("FramesToLatent")
+    def execute(cls, images) -> io.NodeOutput:
+        return io.NodeOutput({"samples": frames_to_video(frames_of_images(images))})
+
+
+class LatentToFrames(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LumiereLatentToFrames",
+            display_name="Latent to Frames (Lumiere)",
+            category=f"{inputs.CATEGORY}/latent",
+            description="A pixel-space LATENT, for example from core's KSampler, as frames.",
+            search_aliases=["lumiere", "vae decode", "latent to images", "latent to video"],
+            inputs=[io.Latent.Input("latent", tooltip="A clip from a STUNet or an SSR, (1, 3, T, H, W).")],
+            outputs=[io.Image.Output(display_name="images", tooltip="The frames, in order, in 0..1.")],
+        )
+
+    @classmethod
+    @named("LatentToFrames")
+    def execute(cls, latent) -> io.NodeOutput:
+        video = video_of_latent(latent)
+        return io.NodeOutput(video_to_frames(video).clamp(0, 1))

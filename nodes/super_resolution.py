@@ -1,0 +1,202 @@
+"""Super-resolution: by temporal MultiDiffusion, or as conditioning for core's samplers."""
+
+from __future__ import annotations
+
+import torch
+
+from ..lumiere_core.sampling import plan_sampling, super_resolve
+from ..lumiere_core.video_tensor import frames_to_video, video_to_frames
+from . import host, inputs
+from .checks import check_conditioning, chosen, frames_of_images, named
+from .host import io
+from .loaders import SSR_KINDS
+from .masks import change_mask
+
+NAME = "TemporalMultiDiffusionSSR"
+LARGEST_LEVEL = 999
+
+
+class SSRConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LumiereSSRConditioning",
+            display_name="SSR Conditioning (Lumiere)",
+            category=f"{inputs.CATEGORY}/conditioning",
+            description="Attaches a small video to the conditioning, so that core's KSampler and Context Windows can "
+            "run an SSR. TemporalMultiDiffusionSSR does all of it in one node.",
+            search_aliases=["lumiere", "upscale conditioning", "super resolution", "ksampler upscale"],
+            inputs=[
+                inputs.positive(),
+                inputs.negative(),
+                io.Image.Input("images", tooltip="The frames to make larger, in order."),
+                io.Int.Input(
+                    "scale",
+                    default=4,
+                    min=1,
+                    max=16,
+                    tooltip="How many times larger; must be what the SSR was trained for (4 for the bundled one).",
+                ),
+                _noise_level(),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="The prompt with the small video attached."),
+                io.Conditioning.Output(
+                    display_name="negative", tooltip="The negative prompt with the small video attached."
+                ),
+                io.Latent.Output(display_name="latent", tooltip="An empty clip of the large size, to sample on."),
+            ],
+        )
+
+    @classmethod
+    @named("SSRConditioning")
+    def execute(cls, positive, negative, images, scale, noise_level) -> io.NodeOutput:
+        low_res = frames_to_video(frames_of_images(images))
+        values = {"lumiere_low_res": low_res, "lumiere_scale": scale, "lumiere_noise_level": chosen(noise_level, -1)}
+        _, _, frames, height, width = low_res.shape
+        latent = {"samples": torch.zeros(1, 3, frames, height * scale, width * scale)}
+        return io.NodeOutput(*(_with(conditioning, values) for conditioning in (positive, negative)), latent)
+
+
+class TemporalMultiDiffusionSSR(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LumiereTemporalMultiDiffusionSSR",
+            display_name="Temporal MultiDiffusion SSR (Lumiere)",
+            category=f"{inputs.CATEGORY}/sampling",
+            description="Makes a video larger. The SSR runs over overlapping windows of frames that are fused at every "
+            "denoising step, so that no seam shows, and a long clip never has to fit the accelerator at once.",
+            search_aliases=["lumiere", "video upscale", "super resolution", "multidiffusion", "upscaler"],
+            inputs=[
+                io.Model.Input("model", tooltip="An SSR from LoadSSR. Weight patches on it (LoRA, merges) count."),
+                inputs.positive(),
+                inputs.negative(),
+                io.Image.Input("images", tooltip="The frames to make larger, in order."),
+                inputs.seed(),
+                inputs.steps(8),
+                inputs.cfg(1.0),
+                inputs.sampler(),
+                inputs.scheduler(),
+                inputs.window("the SSR"),
+                inputs.overlap(),
+                inputs.fuse(),
+                _noise_level(),
+                io.Int.Input(
+                    "tile",
+                    default=0,
+                    min=0,
+                    max=inputs.LARGEST_SIDE,
+                    advanced=True,
+                    tooltip="Side in pixels, of the large video, of spatial tiles, fused like the windows: for frames "
+                    "too large for the memory. 0 is none.",
+                ),
+                io.Int.Input(
+                    "tile_overlap",
+                    default=16,
+                    min=0,
+                    max=inputs.LARGEST_SIDE,
+                    advanced=True,
+                    tooltip="Pixels that neighbouring tiles share at least; must be less than the tile.",
+                ),
+                io.Image.Input(
+                    "original",
+                    optional=True,
+                    tooltip="A full-size video whose pixels are kept where the mask is 0. Needs the mask.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="1 where pixels are made, 0 where the original's are kept: one mask, or one a frame. Needs "
+                    "the original.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="images", tooltip="The large frames, in order.")],
+        )
+
+    @classmethod
+    @named(NAME)
+    def execute(
+        cls, model, positive, negative, images, seed, steps, cfg, sampler, scheduler, window, overlap, fuse,
+        noise_level, tile, tile_overlap, original=None, mask=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        info = host.model_info(model, SSR_KINDS)
+        for conditioning in (positive, negative):
+            check_conditioning(conditioning, info)
+        texts = _text(positive, "positive"), _text(negative, "negative")
+        low_res = frames_to_video(frames_of_images(images))
+        frames, height, width = low_res.shape[2:]
+        plan = plan_sampling(
+            info,
+            frames,
+            (height * info.scale, width * info.scale),
+            steps=steps,
+            guidance=cfg,
+            sampler=sampler,
+            scheduler=scheduler,
+            window=chosen(window, 0),
+            overlap=chosen(overlap, -1),
+            fuse=fuse,
+            tile=chosen(tile, 0),
+            tile_overlap=tile_overlap,
+        )
+        known = _known(original, mask, plan)
+        with host.placed(model, plan, NAME) as place, host.progress(NAME, plan.evaluations) as progress:
+            video = super_resolve(
+                place.network,
+                info,
+                plan,
+                low_res,
+                *texts,
+                seed,
+                noise_level=chosen(noise_level, -1),
+                known=known,
+                dtype=place.dtype,
+                batch=place.batch,
+                is_out_of_memory=host.is_out_of_memory,
+                evaluated=progress.evaluated,
+                callback=progress.step,
+            )
+        return io.NodeOutput(video_to_frames(video))
+
+
+def _noise_level():
+    return io.Int.Input(
+        "noise_level",
+        default=-1,
+        min=-1,
+        max=LARGEST_LEVEL,
+        advanced=True,
+        tooltip="Noise added to the small video first, as a timestep of the SSR's schedule: more lets the SSR invent "
+        "more detail. -1 is the checkpoint's own.",
+    )
+
+
+def _text(conditioning, name: str) -> torch.Tensor:
+    """The one text of a conditioning, (1, L, D)."""
+    if len(conditioning) != 1:
+        raise ValueError(
+            f"{name} must hold one text; got {len(conditioning)}. Combined conditioning needs core's samplers: "
+            "use SSRConditioning with KSampler."
+        )
+    return conditioning[0][0]
+
+
+def _with(conditioning, values: dict) -> list:
+    """Conditioning with more values on each entry; the given list stays as it is."""
+    return [[text, {**extra, **values}] for text, extra in conditioning]
+
+
+def _known(original, mask, plan) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The full-size original and its change mask, both checked against the plan's size."""
+    if original is None and mask is None:
+        return None
+    if original is None or mask is None:
+        raise ValueError("original and mask go together; connect both or neither.")
+    known = frames_to_video(frames_of_images(original, "original"))
+    if known.shape[2:] != plan.shape[2:]:
+        raise ValueError(
+            f"original must have the result's frames, height and width, {tuple(plan.shape[2:])}; got "
+            f"{tuple(known.shape[2:])}."
+        )
+    return known, change_mask(mask, plan.shape[2:])

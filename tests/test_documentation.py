@@ -1,0 +1,193 @@
+"""Help pages and translations say what the nodes' schemas, and the messages in the code, say."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lumiere_video.nodes.extension import NODES
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS, LOCALES = ROOT / "web" / "docs", ROOT / "locales"
+SCHEMAS = {schema.node_id: schema for schema in (node.define_schema() for node in NODES)}
+LANGUAGES = ("en", "zh")
+SECTIONS = {  # inputs, outputs, example, errors
+    "en": ("Inputs", "Outputs", "Example", "Common errors"),
+    "zh": ("输入", "输出", "示例", "常见错误"),
+}
+MARKS = {"en": (" (optional)", " (advanced)"), "zh": ("（可选）", "（高级）")}
+FULL_STOP = {"en": ".", "zh": "。"}
+
+every_node = pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+every_language = pytest.mark.parametrize("language", LANGUAGES)
+
+
+def page(schema, language: str) -> dict[str, list[str]]:
+    """A help page's lines by heading; the title and the introduction come under ""."""
+    name = f"{schema.node_id}.md" if language == "en" else f"{schema.node_id}/{language}.md"
+    sections = {"": []}
+    for line in (DOCS / name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            sections[line[3:]] = []
+        else:
+            sections[list(sections)[-1]].append(line)
+    return sections
+
+
+def table(lines: list[str]) -> list[list[str]]:
+    """Cells of the rows below the head of a section's one table."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return rows[2:]
+
+
+def label(id: str, name: str) -> str:
+    """How a page names an input or output: its id, and what the translated node shows where that is another word."""
+    return f"`{id}`" if name.lower() == id else f"`{id}` {name}"
+
+
+def default_cell(spec) -> str:
+    if spec.default is None:
+        return "-"
+    return f"`{spec.default}`" if isinstance(spec.default, str) and spec.default else f"`{json.dumps(spec.default)}`"
+
+
+def quoted_errors(schema, language: str) -> list[str]:
+    lines = page(schema, language)[SECTIONS[language][3]]
+    return [line[3:-1] for line in lines if line.startswith("- `")]
+
+
+def messages() -> list[re.Pattern]:
+    """What the code may say, as patterns: the arguments of `ValueError`, with anything in place of their values.
+
+    Those that pass another message on say nothing themselves, and would match everything.
+    """
+    found = []
+    for file in [*(ROOT / "nodes").rglob("*.py"), *(ROOT / "lumiere_core").rglob("*.py")]:
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "ValueError" and call.args:
+                pieces = getattr(call.args[0], "values", [call.args[0]])  # an f-string's, or a string
+                texts = [piece.value if isinstance(piece, ast.Constant) else None for piece in pieces]
+                if sum(len(text) for text in texts if text) > 20:
+                    found.append(re.compile("".join(".*" if text is None else re.escape(text) for text in texts)))
+    return found
+
+
+MESSAGES = messages()
+
+
+def locale(language: str) -> dict:
+    return json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+
+
+@every_node
+def test_nodes_say_what_they_are(schema):
+    assert schema.node_id.startswith("Lumiere")
+    assert schema.category.startswith("Lumiere")
+    assert schema.display_name and schema.description.endswith(".")
+    assert schema.search_aliases
+
+
+@every_node
+def test_tooltips_are_sentences(schema):
+    specs = {**{spec.id: spec for spec in schema.inputs}, **{f"-> {out.display_name}": out for out in schema.outputs}}
+    poor = {name for name, spec in specs.items() if not re.fullmatch(r".{19,}\.", spec.tooltip or "", re.DOTALL)}
+    assert not poor
+
+
+@every_node
+@every_language
+def test_page_has_its_parts(schema, language):
+    sections = page(schema, language)
+    title, _, *introduction = sections[""]
+    assert title == f"# {locale(language)[schema.node_id]['display_name']}"
+    assert any(line.strip() for line in introduction)
+    assert [heading for heading in sections if heading in SECTIONS[language]] == list(SECTIONS[language])
+    assert all(any(line.strip() for line in sections[heading]) for heading in SECTIONS[language])
+
+
+@every_node
+@every_language
+def test_page_lists_the_inputs(schema, language):
+    """All of them in order, with type, default, and range or choices as in the schema."""
+    rows = table(page(schema, language)[SECTIONS[language][0]])
+    names = locale(language)[schema.node_id]["inputs"]
+    assert [row[0] for row in rows] == [label(spec.id, names[spec.id]["name"]) for spec in schema.inputs]
+    for (_, kind, default, choices, meaning), spec in zip(rows, schema.inputs, strict=True):
+        optional, advanced = MARKS[language]
+        assert kind == spec.type + optional * bool(spec.optional) + advanced * bool(spec.advanced), spec.id
+        assert default == default_cell(spec), spec.id
+        if spec.type in ("INT", "FLOAT"):
+            assert re.findall(r"-?\d+(?:\.\d+)?", choices) == [str(spec.min), str(spec.max)], spec.id
+        elif spec.type == "COMBO" and spec.default is not None:  # without a default: files, which differ
+            assert re.findall(r"`(.+?)`", choices) == list(spec.options), spec.id
+        assert meaning.endswith(FULL_STOP[language]), spec.id
+
+
+@every_node
+@every_language
+def test_page_lists_the_outputs(schema, language):
+    rows = table(page(schema, language)[SECTIONS[language][1]])
+    names = locale(language)[schema.node_id]["outputs"]
+    outputs = [(label(out.display_name, names[str(i)]["name"]), out.type) for i, out in enumerate(schema.outputs)]
+    assert [(name, kind) for name, kind, _ in rows] == outputs
+    assert all(meaning.endswith(FULL_STOP[language]) for *_, meaning in rows)
+
+
+@every_node
+def test_pages_quote_messages_that_the_code_has(schema):
+    quoted = quoted_errors(schema, "en")
+    assert quoted_errors(schema, "zh") == quoted
+    assert [error for error in quoted if not any(_is(message, error) for message in MESSAGES)] == []
+
+
+def _is(message: re.Pattern, error: str) -> bool:
+    """Whether the code says it, by itself or with the node's name put before it."""
+    return bool(message.fullmatch(error) or message.fullmatch(error.partition(": ")[2]))
+
+
+def test_there_are_no_pages_of_other_nodes():
+    files = {file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*") if file.is_file()}
+    assert files == {f"{id}{ending}" for id in SCHEMAS for ending in (".md", "/zh.md")}
+
+
+@every_language
+def test_locale_has_entries_for_all_there_is_and_nothing_else(language):
+    entries = locale(language)
+    assert list(entries) == list(SCHEMAS)
+    for id, schema in SCHEMAS.items():
+        assert list(entries[id]) == ["display_name", "description", "inputs", "outputs"]
+        assert list(entries[id]["inputs"]) == [spec.id for spec in schema.inputs]
+        assert list(entries[id]["outputs"]) == [str(i) for i in range(len(schema.outputs))]
+        for entry in (*entries[id]["inputs"].values(), *entries[id]["outputs"].values()):
+            assert list(entry) == ["name", "tooltip"]
+            assert entry["name"] and entry["tooltip"].endswith(FULL_STOP[language])
+
+
+@every_node
+def test_english_locale_is_the_schema(schema):
+    entry = locale("en")[schema.node_id]
+    assert (entry["display_name"], entry["description"]) == (schema.display_name, schema.description)
+    for spec in schema.inputs:
+        assert entry["inputs"][spec.id] == {"name": spec.display_name or spec.id, "tooltip": spec.tooltip}
+    for i, output in enumerate(schema.outputs):
+        assert entry["outputs"][str(i)] == {"name": output.display_name, "tooltip": output.tooltip}
+
+
+@every_language
+def test_locale_has_nothing_that_the_frontend_takes_for_syntax(language):
+    """vue-i18n reads @ as a link, braces as a value and | as a plural; a key with a full stop is a path."""
+    text = (LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8")
+    strings = re.findall(r'"((?:[^"\\]|\\.)*)"', text)
+    assert [string for string in strings if re.search(r"[@{}|]", string)] == []
+    assert [string for string in re.findall(r'"([^"]*)":', text) if "." in string] == []
+
+
+def test_translations_are_translated():
+    english, chinese = locale("en"), locale("zh")
+    for id, entry in chinese.items():
+        assert entry["description"] != english[id]["description"]
+        for group in ("inputs", "outputs"):
+            for name, item in entry[group].items():
+                assert re.search("[\u4e00-\u9fff]", item["tooltip"]), (id, name)

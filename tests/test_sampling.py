@@ -1,0 +1,161 @@
+"""One network, one clip: starts, known pixels, tiles, progress, cancelling, and runs that outgrow the memory."""
+
+import pytest
+import torch
+
+from lumiere_video.lumiere_core.checkpoint import load_info
+from lumiere_video.lumiere_core.diffusion import halve_on_out_of_memory, initial_noise, multidiffusion, plan_windows
+from lumiere_video.lumiere_core.pipeline import LumierePipeline
+from lumiere_video.lumiere_core.sampling import placed, plan_sampling, sample, super_resolve
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny):
+    return LumierePipeline.load(tiny.base, tiny.ssr, device="cpu", dtype="float32")
+
+
+def run(model, *, frames=12, size=(8, 8), plan=(), **options):
+    """Sample the base of a pipeline in two steps."""
+    plan = plan_sampling(model.info, frames, size, steps=2, **dict(plan))
+    cond, uncond = ({"text": text} for text in model.encoder.encode(["a star", ""]).chunk(2))
+    network = placed(model.network, CPU, torch.float32)
+    with torch.no_grad():
+        return sample(network, model.info, plan, cond, uncond, 7, **options)
+
+
+def test_known_pixels_come_out_as_they_went_in(pipeline):
+    start = torch.rand(1, 3, 12, 8, 8) * 2 - 1
+    mask = torch.ones(1, 1, 12, 8, 8)
+    mask[:, :, 0], mask[:, :, :, :3] = 0, 0
+    video = run(pipeline.base, start=start, known=(start, mask))
+    kept = (mask == 0).expand_as(video)
+    assert torch.equal(video[kept], start[kept])
+    assert (video - start)[~kept].abs().mean() > 0.1
+
+
+def test_denoise_says_how_much_of_the_start_is_kept(pipeline):
+    start = torch.rand(1, 3, 12, 8, 8) * 2 - 1
+    distances = [
+        (run(pipeline.base, start=start, plan={"denoise": strength}) - start).abs().mean().item()
+        for strength in (0.0, 0.02, 0.2, 1.0)
+    ]
+    assert distances[0] == 0 and distances == sorted(distances) and distances[1] < distances[2] < distances[3]
+
+
+@pytest.mark.parametrize("sampler, calls", [("euler", 2), ("heun", 3)])
+def test_evaluations_are_counted_one_by_one(pipeline, sampler, calls):
+    seen = []
+    run(
+        pipeline.base,
+        frames=20,
+        plan={"sampler": sampler, "window": 8, "overlap": 2},
+        evaluated=lambda *counts: seen.append(counts),
+    )
+    total = calls * 2 * 3  # with and without the prompt, three windows
+    assert seen == [(done, total) for done in range(total + 1)]
+
+
+def test_what_evaluated_raises_ends_the_run_at_once(pipeline):
+    seen = []
+
+    def cancel(done, total):
+        seen.append(done)
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(pipeline.base, evaluated=cancel)
+    assert seen == [0, 1, 2]
+
+
+def test_a_batch_of_windows_gives_what_single_windows_give(pipeline):
+    plan = {"window": 8, "overlap": 2}
+    single, batched = (run(pipeline.base, frames=20, plan=plan, batch=batch) for batch in (1, 3))
+    torch.testing.assert_close(single, batched, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_loop_leads_its_end_into_its_start(loop):
+    """With a network that smooths over time within a window, only a loop makes the last frame like the first."""
+
+    def smooth(x, sigma):
+        return x.mean(dim=2, keepdim=True).expand_as(x)
+
+    x = torch.arange(12.0).reshape(1, 1, 12, 1, 1).expand(1, 3, 12, 2, 2)
+    fused = multidiffusion(smooth, plan_windows(12, 6, 3, loop))(x, torch.tensor(1.0))
+    gap = (fused[:, :, 0] - fused[:, :, -1]).abs().max()
+    assert gap < 4 if loop else gap > 5
+
+
+def test_tiles_that_cover_the_frame_change_nothing(pipeline):
+    ssr, low_res = pipeline.ssr, torch.rand(1, 3, 6, 8, 8)
+    network = placed(ssr.network, CPU, torch.float32)
+    text, negative = ssr.encoder.encode(["a star", ""]).chunk(2)
+
+    def upscale(**tiles):
+        plan = plan_sampling(ssr.info, 6, (32, 32), steps=1, **tiles)
+        with torch.no_grad():
+            return plan, super_resolve(network, ssr.info, plan, low_res, text, negative, 7)
+
+    whole, tiled = upscale()[1], upscale(tile=64, tile_overlap=8)[1]
+    assert torch.equal(whole, tiled)
+    plan, small = upscale(tile=16, tile_overlap=4)
+    assert len(plan.windows) == 9 and small.shape == whole.shape and not torch.equal(small, whole)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"denoise": 1.1}, "denoise must be 0, .* to 1, .*; got 1.1"),
+        ({"tile": 8, "tile_overlap": 8}, "window must be larger than overlap.*rows"),
+    ],
+)
+def test_bad_plans_are_refused(tiny, options, message):
+    with pytest.raises(ValueError, match=message):
+        plan_sampling(load_info(tiny.base), 4, (8, 8), **options)
+
+
+def test_noise_levels_beyond_the_schedule_are_refused(pipeline):
+    plan = plan_sampling(pipeline.ssr.info, 1, (32, 32))
+    with pytest.raises(ValueError, match="noise_level must be 0 to 999, a timestep; got 1000"):
+        super_resolve(None, pipeline.ssr.info, plan, torch.zeros(1, 3, 1, 8, 8), None, None, 0, noise_level=1000)
+
+
+# Out of memory
+
+
+class Device:
+    """A denoiser that takes at most `limit` clips at once, and tells each what it was given with it."""
+
+    def __init__(self, limit):
+        self.limit, self.sizes = limit, []
+
+    def __call__(self, x, sigma, text, level, name):
+        self.sizes.append(len(x))
+        assert len(x) == len(text) and sigma.shape in ((), (len(x),)) and name == "n" and level.shape == (1,)
+        if len(x) > self.limit:
+            raise RuntimeError("out of memory")
+        return x + text[..., None, None] + sigma.reshape(-1, 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("sigma", [torch.tensor(2.0), torch.arange(5.0)])
+def test_a_batch_that_does_not_fit_is_halved_and_stays_so(sigma):
+    x, text = initial_noise((5, 3, 2, 4, 4), 0), torch.randn(5, 3, 1)
+    device = Device(limit=2)
+    careful = halve_on_out_of_memory(device, lambda error: "out of memory" in str(error))
+    for _ in range(2):
+        result = careful(x, sigma, text=text, level=torch.zeros(1), name="n")
+        torch.testing.assert_close(result, x + text[..., None, None] + sigma.reshape(-1, 1, 1, 1, 1))
+    assert device.sizes == [5, 2, 2, 1, 2, 2, 1]
+
+
+def test_one_clip_that_does_not_fit_and_other_errors_are_raised():
+    x, shared = initial_noise((2, 3, 2, 4, 4), 0), {"text": torch.zeros(2, 3, 1), "level": torch.zeros(1), "name": "n"}
+    with pytest.raises(RuntimeError, match="out of memory"):
+        halve_on_out_of_memory(Device(limit=0), lambda error: True)(x, torch.tensor(1.0), **shared)
+    device = Device(limit=1)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        halve_on_out_of_memory(device, lambda error: False)(x, torch.tensor(1.0), **shared)
+    assert device.sizes == [2]

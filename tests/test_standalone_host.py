@@ -1,0 +1,241 @@
+"""The host without ComfyUI: schema classes, model files, sampling with known pixels, and the promise of both hosts."""
+
+import ast
+import dataclasses
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lumiere_video.lumiere_core import sampling as core_sampling
+from lumiere_video.lumiere_core.checkpoint import load_checkpoint, save_checkpoint
+from lumiere_video.lumiere_core.sampling import plan_sampling
+from lumiere_video.nodes import host
+from lumiere_video.nodes.extension import NODES, LumiereExtension
+from lumiere_video.nodes.host import standalone
+from lumiere_video.nodes.host.standalone import io, models, sampling
+from lumiere_video.nodes.host.standalone.core_nodes import CORE_NODES
+from lumiere_video.nodes.host.standalone.models import Settings, using
+from lumiere_video.nodes.loaders import BASE_KINDS, SSR_KINDS
+
+
+@pytest.fixture
+def folder(tiny):
+    """The tiny checkpoints as the folder of models, on the CPU."""
+    with using(Settings(device="cpu", models=tiny.base.parent)):
+        yield tiny.base.parent
+
+
+@pytest.fixture
+def base(folder):
+    return standalone.load_model(folder / "base.safetensors", BASE_KINDS, "float32")
+
+
+def test_it_offers_what_the_contract_names():
+    tree = ast.parse(Path(host.__file__).read_text(encoding="utf-8"))
+    imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "standalone"]
+    names = {alias.name for alias in imported[0].names}
+    assert names == set(standalone.__all__) and all(hasattr(standalone, name) for name in names)
+
+
+@pytest.mark.parametrize("node", [*NODES, *CORE_NODES], ids=lambda node: node.__name__)
+def test_inputs_are_the_arguments_of_execute(node):
+    schema = node.define_schema()
+    parameters = inspect.signature(node.execute).parameters
+    assert {spec.id for spec in schema.inputs} == set(parameters)
+    optional = {spec.id for spec in schema.inputs if spec.optional}
+    assert optional <= {name for name, parameter in parameters.items() if parameter.default is not parameter.empty}
+
+
+def test_the_extension_lists_the_nodes():
+    def finish(coroutine):
+        with pytest.raises(StopIteration) as stopped:
+            coroutine.send(None)
+        return stopped.value.value
+
+    extension = LumiereExtension()
+    assert finish(extension.on_load()) is None
+    assert finish(extension.get_node_list()) == list(NODES)
+
+
+def test_an_option_that_core_does_not_know_is_an_error():
+    with pytest.raises(TypeError, match="maximum"):
+        io.Int.Input("steps", maximum=3)
+
+
+def test_dynamic_combos_bring_inputs_with_dotted_names_and_optional_inputs_come_last():
+    amount = io.Float.Input("amount", default=1.0)
+    inner = io.DynamicCombo.Input("how", options=[io.DynamicCombo.Option("plain", []), io.Option("more", [amount])])
+    inputs = [
+        io.Int.Input("late", optional=True),
+        io.DynamicCombo.Input("mode", options=[io.Option("off"), io.Option("on", [inner])]),
+        io.Image.Input("images"),
+    ]
+    values = {"mode": "on", "mode.how": "more", "mode.how.amount": 0.5, "images": "tensor", "stray": 1}
+    names = [name for name, _ in io.live_inputs(inputs, values)]
+    assert names == ["mode", "mode.how", "mode.how.amount", "images", "late"]
+    assert [name for name, _ in io.live_inputs(inputs, {"mode": "off"})] == ["mode", "images", "late"]
+    nested = {"mode": "on", "how": {"how": "more", "amount": 0.5}}
+    assert io.keywords(inputs, values) == {"mode": nested, "images": "tensor"}
+
+
+def test_files_of_the_wanted_kinds_and_of_no_telling_are_listed(tiny, tmp_path):
+    for path in (tiny.base, tiny.ssr, tiny.t2i, tiny.text):
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "garbage.safetensors").write_text("nothing")
+    (tmp_path / "notes.txt").write_text("nothing")
+    with using(Settings(models=tmp_path)):
+        bases, ssrs = (standalone.checkpoint_names(kinds) for kinds in (BASE_KINDS, SSR_KINDS))
+    assert bases == ["base.safetensors", "garbage.safetensors", "t2i.safetensors", "toy-base.safetensors"]
+    assert ssrs == ["garbage.safetensors", "ssr.safetensors", "toy-ssr.safetensors"]
+    assert standalone.checkpoint_names(SSR_KINDS) == ["toy-ssr.safetensors"]  # the settings are gone with their block
+
+
+def test_the_given_folder_comes_before_the_bundled_files(tiny, tmp_path):
+    (tmp_path / "toy-base.safetensors").write_bytes(tiny.ssr.read_bytes())
+    with using(Settings(models=tmp_path)):
+        assert standalone.checkpoint_path("toy-base.safetensors") == tmp_path / "toy-base.safetensors"
+        assert "toy-base.safetensors" not in standalone.checkpoint_names(BASE_KINDS)
+        for name in ("none.safetensors", "../weights/toy-ssr.safetensors"):
+            with pytest.raises(ValueError, match=rf"{name}' was not found; searched {tmp_path} and .*weights"):
+                standalone.checkpoint_path(name)
+
+
+def test_models_carry_what_sampling_needs(base):
+    assert (base.info.kind, base.device.type, base.dtype) == ("base", "cpu", torch.float32)
+    assert standalone.model_info(base, BASE_KINDS) is base.info
+    with pytest.raises(ValueError, match="^model must be of kind ssr; got base. Wire LoadSSR.$"):
+        standalone.model_info(base, SSR_KINDS)
+
+
+def test_a_file_of_another_kind_is_refused(folder):
+    with pytest.raises(ValueError, match="ssr.safetensors: a checkpoint of kind base or t2i is needed here"):
+        standalone.load_model(folder / "ssr.safetensors", BASE_KINDS, "auto")
+
+
+def test_text_becomes_conditioning_as_core_has_it(folder):
+    encoder = standalone.load_text_encoder(folder / "base.safetensors")
+    ((text, extra),) = standalone.encode_text(encoder, "a red circle")
+    assert text.shape == (1, 32, 32) and text.dtype == torch.float32 and text.device.type == "cpu"
+    assert extra == {} and torch.equal(text, encoder.encode(["a red circle"]))
+
+
+def test_a_checkpoint_without_a_text_encoder_gives_none(tiny, tmp_path):
+    info, tensors = load_checkpoint(tiny.t2i)
+    path = tmp_path / "mute.safetensors"
+    save_checkpoint(path, tensors, dataclasses.replace(info, text_encoder=None))
+    assert standalone.load_text_encoder(path) is None
+
+
+MASK = torch.linspace(-1, 2, 2 * 6 * 4).reshape(2, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (MASK[0], MASK[:1]),
+        (MASK[:1], MASK[:1]),
+        (MASK, MASK),
+        (MASK[:1, None], MASK[:1]),
+        (MASK[:, None], MASK),
+        (MASK[None, None], MASK),
+        (MASK[None, None, :1], MASK[:1]),
+    ],
+    ids=lambda mask: "x".join(map(str, mask.shape)),
+)
+def test_noise_masks_of_every_shape(given, expected):
+    assert torch.equal(sampling.noise_mask(given, (2, 6, 4)), expected.clamp(0, 1)[None, None])
+
+
+def test_a_noise_mask_is_resized_in_space_only():
+    mask = torch.stack([torch.zeros(3, 2), torch.ones(3, 2)])
+    resized = sampling.noise_mask(mask, (2, 6, 4))
+    assert resized.shape == (1, 1, 2, 6, 4) and torch.equal(resized[0, 0, :, 0, 0], torch.tensor([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 4), (2, 2, 6, 4), (1, 3, 2, 6, 4), (4,)])
+def test_a_noise_mask_that_fits_nothing_is_refused(shape):
+    with pytest.raises(ValueError, match=re.escape(f"one for each of its 2 frames; got shape {shape}.")):
+        sampling.noise_mask(torch.zeros(shape), (2, 6, 4))
+
+
+def conditioning(seed):
+    return [[torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(seed)), {}]]
+
+
+def small_plan(info, **options):
+    defaults = {"steps": 2, "guidance": 2.0, "sampler": "euler", "scheduler": "normal", "denoise": 1.0}
+    return plan_sampling(info, 3, (8, 8), **{**defaults, **options})
+
+
+def test_sampling_is_the_librarys_and_shows_each_evaluation(base, capsys):
+    positive, negative, plan = conditioning(0), conditioning(1), small_plan(base.info)
+    video = standalone.sample_video(base, plan, positive, negative, 5, None, None, True)
+    network = core_sampling.placed(base.network, base.device, base.dtype)
+    with torch.no_grad():
+        texts = ({"text": entry[0][0]} for entry in (positive, negative))
+        expected = core_sampling.sample(network, base.info, plan, *texts, 5)
+    assert torch.equal(video, expected) and not video.requires_grad
+    assert re.search(r"STUNetSampler: 100%.* 4/4 ", capsys.readouterr().err)
+
+
+def test_known_pixels_come_out_as_they_are(base):
+    start = torch.rand(1, 3, 3, 8, 8, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    mask = torch.zeros(1, 8, 8)
+    mask[:, :, 4:] = 1
+    video = standalone.sample_video(
+        base, small_plan(base.info, denoise=0.7), conditioning(0), conditioning(1), 5, start, mask, True
+    )
+    assert torch.equal(video[..., :4], start[..., :4])
+    assert not torch.isclose(video[..., 4:], start[..., 4:]).any(dim=1).all()
+
+
+def test_combined_conditioning_is_refused(base):
+    with pytest.raises(ValueError, match="negative must hold one text here, without ComfyUI; got 2"):
+        both = conditioning(0) * 2
+        standalone.sample_video(base, small_plan(base.info), conditioning(0), both, 5, None, None, True)
+
+
+def test_a_run_that_cannot_fit_is_refused(base):
+    plan = plan_sampling(base.info, 10**6, (10**4, 10**4), steps=1, guidance=1.0, sampler="euler", scheduler="normal")
+    with (
+        pytest.raises(ValueError, match="a clip of 1000000 frames, 10000 x 10000 pixels, needs about .* GiB"),
+        standalone.placed(base, plan, "Node"),
+    ):
+        pass
+
+
+def test_running_out_of_memory_is_one_clear_line(base):
+    error = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    assert standalone.is_out_of_memory(error) and not standalone.is_out_of_memory(RuntimeError("shapes"))
+    with (
+        pytest.raises(ValueError, match="^Node: out of memory. Use a smaller size"),
+        standalone.placed(base, small_plan(base.info), "Node"),
+    ):
+        raise error
+
+
+def test_tiles_need_the_memory_of_a_tile(base, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sampling, "require_memory", lambda what, needed: asked.append(sum(needed.values())))
+    for tile in (None, 4):
+        with standalone.placed(base, small_plan(base.info, tile=tile), "Node"):
+            pass
+    assert asked[1] < asked[0]
+
+
+def test_settings_are_the_defaults_outside_a_run():
+    with using(Settings(device="cpu", metadata={"prompt": "{}"})):
+        assert models.settings().metadata == {"prompt": "{}"}
+    assert models.settings() == Settings() and Settings().input.parts[-2:] == ("workflows", "media")
+
+
+def test_importing_the_nodes_loads_nothing_heavy():
+    code = "import sys, lumiere_video.nodes.extension; print(*{'transformers', 'av', 'cv2'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert SimpleNamespace(code=result.returncode, heavy=result.stdout.split()) == SimpleNamespace(code=0, heavy=[])
