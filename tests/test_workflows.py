@@ -1,0 +1,97 @@
+"""The shipped workflows: complete, made of this pack's nodes and core's, and running without ComfyUI."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lumiere_video.lumiere_core.video_io import read_video
+from lumiere_video.nodes.extension import NODES
+from lumiere_video.nodes.host.standalone.models import Settings
+from lumiere_video.nodes.host.standalone.run import list_settable, run_workflow
+
+FOLDER = Path(__file__).parents[1] / "workflows"
+WORKFLOWS = sorted(FOLDER.glob("*.json"))
+COMFYUI_ONLY = {"ksampler"}
+STANDALONE = [path for path in WORKFLOWS if path.stem not in COMFYUI_ONLY]
+OURS = {node.define_schema().node_id for node in NODES}
+NOTES = ("MarkdownNote",)
+# Quick: few frames, few steps.
+SMALL = {
+    "LumiereSTUNetSampler": {"frames": 5, "steps": 1},
+    "LumiereTemporalMultiDiffusionSSR": {"steps": 1},
+}
+
+
+def load(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def by_name(path: Path) -> str:
+    return path.stem
+
+
+def test_every_workflow_comes_in_both_forms_with_a_thumbnail():
+    names = {path.stem for path in WORKFLOWS}
+    assert names == {path.stem for path in (FOLDER / "api").glob("*.json")} == {p.stem for p in FOLDER.glob("*.jpg")}
+    assert {"text_to_video", "base_only", "ssr_upscale", "ksampler"} <= names
+    for thumbnail in FOLDER.glob("*.jpg"):
+        with Image.open(thumbnail) as image:
+            assert min(image.size) >= 256 and thumbnail.stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=by_name)
+def test_nodes_say_where_they_come_from(path):
+    workflow = load(path)
+    assert workflow["version"] == 0.4 and workflow["groups"]
+    assert any(node["type"] in NOTES for node in workflow["nodes"])
+    for node in workflow["nodes"]:
+        if node["type"] in NOTES:
+            continue
+        properties = node["properties"]
+        assert properties["cnr_id"] == ("lumiere-video" if node["type"] in OURS else "comfy-core")
+        assert properties["ver"] and properties["Node name for S&R"] == node["type"]
+        if node["type"].startswith("LumiereLoad"):
+            models = [{"name": node["widgets_values"][0], "url": "", "directory": "lumiere"}]
+            assert properties["models"] == models
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=by_name)
+def test_both_forms_have_the_same_nodes_and_links(path):
+    workflow, api = load(path), load(FOLDER / "api" / path.name)
+    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    nodes = {str(node["id"]): node for node in workflow["nodes"] if node["type"] not in NOTES}
+    assert {id: node["type"] for id, node in nodes.items()} == {id: node["class_type"] for id, node in api.items()}
+    for id, node in nodes.items():
+        linked = {slot["name"]: links[slot["link"]] for slot in node["inputs"] if slot.get("link") is not None}
+        assert linked == {name: value for name, value in api[id]["inputs"].items() if isinstance(value, list)}
+
+
+@pytest.mark.parametrize("path", STANDALONE, ids=by_name)
+def test_both_forms_hold_the_same_values(path):
+    """As `lumiere run` reads them; core's own conversion is compared in tests/comfyui."""
+    canvas, api = (list_settable(file, [], Settings()).splitlines() for file in (path, FOLDER / "api" / path.name))
+    assert set(api) <= set(canvas) and len(canvas) - len(api) <= 1  # SaveVideo's older, hidden codec
+
+
+@pytest.mark.parametrize("path", STANDALONE, ids=by_name)
+def test_workflows_run_without_comfyui(path, tmp_path):
+    nodes = load(FOLDER / "api" / path.name)
+    settings = [
+        f"{id}.{name}={value}"
+        for id, node in nodes.items()
+        for name, value in SMALL.get(node["class_type"], {}).items()
+    ]
+    frames = 5 if any(node["class_type"] == "LumiereSTUNetSampler" for node in nodes.values()) else 80
+    (written,) = run_workflow(path, settings, Settings(output=tmp_path))
+    video, fps = read_video(written)
+    side = 32 if path.stem == "base_only" else 128
+    assert written.suffix == ".mp4" and video.shape == (frames, side, side, 3) and fps == 16
+
+
+def test_media_are_small_and_used():
+    media = [path for path in (FOLDER / "media").iterdir()]
+    text = "".join(path.read_text(encoding="utf-8") for path in (FOLDER / "api").glob("*.json"))
+    assert media and all(path.name in text for path in media)
+    assert sum(path.stat().st_size for path in media) < 500_000
