@@ -112,8 +112,9 @@ def load_stunet(
     """A U-Net whose kind is one of `kinds`, in eval mode. Missing, unexpected or misshapen tensors are an error."""
     info, tensors = load_checkpoint(path)
     require_kind(info, kinds, path)
-    network = STUNet(network_config(info, path), dtype=dtype)
-    load_exactly(network, tensors, path)
+    network = STUNet(network_config(info, path), dtype=dtype, device="meta")  # no memory for weights to be overwritten
+    check_tensors(network.state_dict(), tensors, path)
+    network.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
     return info, network.to(device=device, memory_format=torch.channels_last).eval()
 
 

@@ -17,6 +17,7 @@ MARGIN = 12
 CAPTION_HEIGHT = 16
 SHEET_COLUMNS, SHEET_ROWS = 8, 2
 CURVE_HEIGHT = 160
+CURVE_COLORS = ("#1040a0", "#d06000")
 
 
 def diagnostics_path(output: str | Path) -> Path:
@@ -31,16 +32,40 @@ def write_diagnostics(path: str | Path, frames, fps: float) -> None:
         diagnostics_image(frames, fps).save(temporary)
 
 
-def diagnostics_image(frames, fps: float) -> Image.Image:
-    pixels = to_uint8(frames)
-    row = pixels.shape[1] // 2
-    return _stack(
-        [
-            (f"{len(pixels)} frames at {fps:g} fps, {pixels.shape[2]} x {pixels.shape[1]}", contact_sheet(pixels)),
-            (f"X-T slice: row {row}, time runs down", xt_slice(pixels, row)),
-            ("Mean squared difference of adjacent frames, values in 0..1", difference_curve(pixels)),
+def diagnostics_image(frames, fps: float | None = None, other=None) -> Image.Image:
+    """One picture of a clip, or of two on top of each other with their curves in one plot; `other` is like frames."""
+    clips = [to_uint8(clip) for clip in (frames, other) if clip is not None]
+    rate = "" if fps is None else f" at {fps:g} fps"
+    panels = []
+    for name, pixels in zip(("", "other: "), clips, strict=False):
+        row = pixels.shape[1] // 2
+        panels += [
+            (f"{name}{len(pixels)} frames{rate}, {pixels.shape[2]} x {pixels.shape[1]}", contact_sheet(pixels)),
+            (f"{name}X-T slice: row {row}, time runs down", xt_slice(pixels, row)),
         ]
+    caption = "Mean squared difference of adjacent frames, values in 0..1"
+    caption += "; the other clip in orange" * (other is not None)
+    return _stack([*panels, (caption, difference_curve(*clips))])
+
+
+def figures_text(frames) -> str:
+    """The clip in words: its size, how much adjacent frames differ, and where most; frames (T, H, W, 3) in [0, 1]."""
+    pixels = to_uint8(frames)
+    size = f"{len(pixels)} frames, {pixels.shape[2]} x {pixels.shape[1]}"
+    differences = adjacent_differences(pixels)
+    if not len(differences):
+        return f"{size}."
+    median, peak = float(np.median(differences)), float(differences.max())
+    ratio = f", {peak / median:.1f} times the median" if median > 0 else ""
+    return (
+        f"{size}. Mean squared difference of adjacent frames, values in 0..1: mean {differences.mean():.2e}, median "
+        f"{median:.2e}; most {peak:.2e} after frame {int(differences.argmax())}{ratio}."
     )
+
+
+def adjacent_differences(pixels: np.ndarray) -> np.ndarray:
+    """Mean squared differences (T - 1,) of adjacent frames, uint8 (T, H, W, 3), in units of 0..1 squared."""
+    return np.square(np.diff(pixels.astype(np.float32) / 255, axis=0)).mean(axis=(1, 2, 3))
 
 
 def contact_sheet(pixels: np.ndarray, width: int = WIDTH) -> Image.Image:
@@ -71,19 +96,23 @@ def xt_slice(pixels: np.ndarray, row: int, width: int = WIDTH) -> Image.Image:
     return Image.fromarray(pixels[:, row]).resize((width, count * max(1, 240 // count)), Image.Resampling.NEAREST)
 
 
-def difference_curve(pixels: np.ndarray, width: int = WIDTH, height: int = CURVE_HEIGHT) -> Image.Image:
-    """Adjacent-frame differences over time: a spike is a cut or a seam between windows (Fig. 14 of the paper)."""
-    values = pixels.astype(np.float32) / 255
-    differences = np.square(np.diff(values, axis=0)).mean(axis=(1, 2, 3))
+def difference_curve(*clips: np.ndarray, width: int = WIDTH, height: int = CURVE_HEIGHT) -> Image.Image:
+    """Adjacent-frame differences over time: a spike is a cut or a seam between windows (Fig. 14 of the paper).
+
+    Each clip is a line, in CURVE_COLORS, to the same scale.
+    """
+    curves = [adjacent_differences(pixels) for pixels in clips]
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 0, width - 1, height - 1), outline="gray")
-    if len(differences):
-        peak = max(float(differences.max()), 1e-8)
-        x = np.linspace(0, width - 1, len(differences))
-        y = height - 1 - differences / peak * (height - 24)
-        draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill="#1040a0", width=2)
-        draw.text((6, 4), f"peak {peak:.2e} after frame {int(differences.argmax())}", fill="black")
+    scale = max([1e-8, *(float(curve.max()) for curve in curves if len(curve))])
+    for index, (differences, color) in enumerate(zip(curves, CURVE_COLORS, strict=False)):
+        if len(differences):
+            x = np.linspace(0, width - 1, len(differences))
+            y = height - 1 - differences / scale * (height - 24)
+            draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=color, width=2)
+            peak = f"peak {differences.max():.2e} after frame {int(differences.argmax())}"
+            draw.text((6 + 240 * index, 4), peak, fill=color)
     return image
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import host
+from .diagnostics import VideoDiagnostics
 from .loaders import LoadSSR, LoadSTUNet
 from .pixel_video import EmptyPixelVideo, FramesToLatent, LatentToFrames
 from .sampler import STUNetSampler
@@ -19,6 +20,7 @@ NODES = (
     EmptyPixelVideo,
     FramesToLatent,
     LatentToFrames,
+    VideoDiagnostics,
 )
 
 

@@ -169,10 +169,13 @@ def test_generating_does_not_need_opencv(tiny, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_the_readme_has_one_line_to_generate_and_one_to_test():
+def test_the_readme_has_one_line_to_run_a_graph_and_one_to_test():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     installs = [line for line in lines if "pip install" in line and "&&" in line]
-    assert [("pytest" in line, "lumiere generate" in line) for line in installs] == [(False, True), (True, False)]
+    assert [("pytest" in line, "lumiere run workflows/text_to_video.json" in line) for line in installs] == [
+        (False, True),
+        (True, False),
+    ]
 
 
 def test_version_and_changelog_agree():

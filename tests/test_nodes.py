@@ -1,0 +1,90 @@
+"""What nodes do beyond what the workflows show; on the standalone host."""
+
+import numpy as np
+import pytest
+import torch
+
+from lumiere_video.nodes import extension
+from lumiere_video.nodes.checks import frames_of_images, video_of_latent
+from lumiere_video.nodes.masks import change_mask
+from lumiere_video.nodes.sampler import _size
+
+NODES = {node.__name__: node for node in extension.NODES}
+
+
+def execute(name, **inputs):
+    return NODES[name].execute(**inputs).args
+
+
+def test_frames_and_latents_are_the_same_clip():
+    images = torch.rand(5, 4, 6, 3)
+    (latent,) = execute("FramesToLatent", images=images)
+    assert latent["samples"].shape == (1, 3, 5, 4, 6) and latent["samples"].min() < 0
+    (back,) = execute("LatentToFrames", latent=latent)
+    torch.testing.assert_close(back, images, rtol=0, atol=1e-6)
+    (empty,) = execute("EmptyPixelVideo", frames=5, width=6, height=4)
+    assert torch.equal(empty["samples"], torch.zeros(1, 3, 5, 4, 6))
+
+
+def test_alpha_is_dropped():
+    rgba = torch.rand(2, 4, 4, 4)
+    assert torch.equal(frames_of_images(rgba), rgba[..., :3])
+
+
+@pytest.mark.parametrize(
+    "images, message",
+    [
+        (torch.zeros(0, 4, 4, 3), r"images must be at least one RGB frame, .*; got shape \(0, 4, 4, 3\)"),
+        (torch.zeros(4, 4, 3), "images must be at least one RGB frame"),
+        (torch.full((1, 4, 4, 3), torch.nan), "images must be finite; got NaN"),
+    ],
+)
+def test_images_that_are_none_are_refused(images, message):
+    with pytest.raises(ValueError, match=f"FramesToLatent: {message}"):
+        execute("FramesToLatent", images=images)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (2, 3, 4, 8, 8), (1, 16, 4, 8, 8), (1, 3, 0, 8, 8)])
+def test_latents_of_other_models_are_refused(shape):
+    with pytest.raises(ValueError, match=r"latent must be one pixel-space clip, \(1, 3, T, H, W\); got \("):
+        video_of_latent({"samples": torch.zeros(shape)})
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (1, 8, 6), (5, 8, 6)])
+def test_masks_fit_one_clip_or_each_frame(shape):
+    mask = change_mask(torch.ones(shape), (5, 8, 6))
+    assert mask.shape == (1, 1, shape[0] if len(shape) == 3 else 1, 8, 6)
+
+
+def test_masks_of_other_sizes_are_refused():
+    with pytest.raises(ValueError, match=r"mask must be \(1 or 5, 8, 6\).*; got \(4, 8, 6\)"):
+        change_mask(torch.ones(4, 8, 6), (5, 8, 6))
+
+
+def test_diagnostics_find_the_cut():
+    images = torch.zeros(20, 8, 8, 3)
+    images[10:] = 1
+    picture, figures = execute("VideoDiagnostics", images=images)
+    assert picture.shape[0] == 1 and picture.shape[-1] == 3 and 0 <= picture.min() < picture.max() <= 1
+    assert figures.startswith("20 frames, 8 x 8.") and "most 1.00e+00 after frame 9." in figures
+
+
+def test_diagnostics_compare_two_clips():
+    moving = torch.rand(12, 8, 8, 3, generator=torch.Generator().manual_seed(0))
+    alone, one_line = execute("VideoDiagnostics", images=moving)
+    both, two_lines = execute("VideoDiagnostics", images=moving, other=torch.zeros(3, 6, 4, 3))
+    assert both.shape[1] > alone.shape[1] and both.shape[2] == alone.shape[2]
+    assert two_lines.splitlines()[0] == one_line and two_lines.splitlines()[1].startswith("3 frames, 4 x 6.")
+    orange = np.isclose(both[0].numpy() * 255, (0xD0, 0x60, 0x00), atol=0.5).all(-1)
+    assert orange.sum() > 300 and not np.isclose(alone[0].numpy() * 255, (0xD0, 0x60, 0x00), atol=0.5).all(-1).any()
+
+
+def test_a_latent_and_widgets_that_disagree_are_refused():
+    class Info:
+        frames, size = 12, 8
+
+    start = torch.zeros(1, 3, 5, 4, 6)
+    assert _size(Info, start, 0, 0, 4) == (5, (4, 6))
+    assert _size(Info, None, 0, 16, 0) == (12, (8, 16))
+    with pytest.raises(ValueError, match="width is 7, but the connected latent has 6. Set width to 0 or 6"):
+        _size(Info, start, 5, 7, 4)
