@@ -16,6 +16,7 @@ WIDTH = 960
 MARGIN = 12
 CAPTION_HEIGHT = 16
 SHEET_COLUMNS, SHEET_ROWS = 8, 2
+LARGEST_CELL = 256  # pixels; larger frames lose pixels for a preview
 CURVE_HEIGHT = 160
 CURVE_COLORS = ("#1040a0", "#d06000")
 
@@ -87,7 +88,9 @@ def frame_grid(video: torch.Tensor) -> torch.Tensor:
     columns = min(count, SHEET_COLUMNS)
     rows = min(SHEET_ROWS, count // columns)
     shown = torch.linspace(0, count - 1, rows * columns, device=video.device).round().long()
-    return rearrange(video[:, :, shown], "b c (r k) h w -> b c 1 (r h) (k w)", r=rows)
+    stride = max(1, max(video.shape[-2:]) // LARGEST_CELL)
+    small = video[:, :, shown, ::stride, ::stride]
+    return rearrange(small, "b c (r k) h w -> b c 1 (r h) (k w)", r=rows)
 
 
 def xt_slice(pixels: np.ndarray, row: int, width: int = WIDTH) -> Image.Image:

@@ -29,6 +29,21 @@ def clip_bytes(frames: int, height: int, width: int) -> int:
     return CLIP_TENSORS * 4 * 3 * frames * height * width
 
 
+def require_clip_memory(
+    kind: str,
+    config: UNetConfig,
+    clip: tuple[int, int, int],
+    window: tuple[int, int, int],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """Refuse a clip (T, H, W) that would not fit the memory, made of windows (T, H, W) of which one is on `device`."""
+    frames, height, width = clip
+    needed = {torch.device("cpu"): clip_bytes(*clip)}
+    needed[device] = needed.get(device, 0) + network_bytes(config, *window, dtype)
+    require_memory(f"A clip of {frames} frames, {width} x {height} pixels ({kind}),", needed)
+
+
 def require_memory(what: str, needed: dict[torch.device, int]) -> None:
     """Raise ValueError if a device has less memory left than a run needs there."""
     for device, amount in needed.items():

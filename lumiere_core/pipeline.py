@@ -12,9 +12,9 @@ import torch
 from . import bundled
 from .checkpoint import CheckpointInfo, load_stunet
 from .devices import resolve_device, resolve_dtype
-from .memory import clear_out_of_memory, clip_bytes, network_bytes, require_memory
+from .memory import clear_out_of_memory, require_clip_memory
 from .networks import STUNet
-from .sampling import SamplingPlan, placed, plan_sampling, sample, super_resolve
+from .sampling import SamplingPlan, network_call, plan_sampling, sample, super_resolve
 from .text import TextEncoder, load_text_encoder
 from .video_tensor import frames_to_video, video_to_frames
 
@@ -169,12 +169,8 @@ class LumierePipeline:
         return plan_sampling(self.ssr.info, frames, (size[0] * scale, size[1] * scale), **options)
 
     def _require_memory(self, model: Model, plan: SamplingPlan) -> None:
-        needed = {torch.device("cpu"): clip_bytes(plan.frames, plan.height, plan.width)}
-        window = min(plan.window, plan.frames)
-        network = network_bytes(model.network.config, window, plan.height, plan.width, self.dtype)
-        needed[self.device] = needed.get(self.device, 0) + network
-        what = f"A clip of {plan.frames} frames, {plan.width} x {plan.height} pixels ({model.info.kind}),"
-        require_memory(what, needed)
+        config = model.network.config
+        require_clip_memory(model.info.kind, config, plan.shape[2:], plan.window_size, self.device, self.dtype)
 
     def _upscale(self, plan: SamplingPlan, low_res: torch.Tensor, texts, seed: int, progress) -> torch.Tensor:
         options = self._options(self.ssr, SSR_STAGE, plan, progress)
@@ -187,7 +183,7 @@ class LumierePipeline:
 
     def _options(self, model: Model, stage: str, plan: SamplingPlan, progress: Progress | None) -> dict:
         """What both networks' runs have in common."""
-        network = placed(model.network, self.device, self.dtype)
+        network = network_call(model.network, self.device, self.dtype)
         evaluated = partial(progress, stage) if progress else None
         return {"network": network, "info": model.info, "dtype": self.dtype, "evaluated": evaluated}
 

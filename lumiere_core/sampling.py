@@ -78,6 +78,12 @@ class SamplingPlan:
         )
 
     @property
+    def window_size(self) -> tuple[int, int, int]:
+        """(T, H, W) of what the network sees at once."""
+        tile = self.tile or max(self.height, self.width)
+        return min(self.window, self.frames), min(tile, self.height), min(tile, self.width)
+
+    @property
     def evaluations(self) -> int:
         """How many windows the network will see in all: steps, with and without the prompt, times windows."""
         calls = 2 * self.steps - 1 if self.sampler == "heun" else self.steps
@@ -173,10 +179,10 @@ def sample(
     sampled = start
     if plan.denoise > 0:
         model = denoiser(network, info.schedule, info.prediction)
-        if evaluated is not None:
-            model = _counted(model, plan.evaluations, evaluated)
         if is_out_of_memory is not None:
             model = halve_on_out_of_memory(model, is_out_of_memory)
+        if evaluated is not None:
+            model = _counted(model, plan.evaluations, evaluated)
         fused = multidiffusion(model, plan.windows, plan.fuse, windowed=windowed, batch=batch)
         guided = classifier_free_guidance(fused, cond, uncond, plan.guidance)
         bounded = dynamic_threshold(guided, **info.thresholding) if info.thresholding else guided
@@ -218,7 +224,7 @@ def super_resolve(
     return sample(network, info, plan, cond, uncond, seed, windowed=["low_res"], **options)
 
 
-def placed(stunet: STUNet, device: torch.device, dtype: torch.dtype) -> Callable[..., torch.Tensor]:
+def network_call(stunet: STUNet, device: torch.device, dtype: torch.dtype) -> Callable[..., torch.Tensor]:
     """The network as `denoiser` calls it: the clip stays in RAM as float32, what is evaluated goes to the network.
 
     low_res: the SSR's conditioning, (B, 3, T, H, W), joined to x by channels. A learned variance (output channels from

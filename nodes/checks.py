@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 
 import torch
@@ -55,6 +56,23 @@ def check_conditioning(conditioning: list, info: CheckpointInfo) -> None:
                 f"conditioning must be text of width {expected}, (1, tokens, {expected}), from the encoder "
                 f"that the network was trained with; got {tuple(text.shape)}. Wire the clip output of LoadSTUNet."
             )
+
+
+# What core's samplers make of conditioning beyond its text.
+CORE_ONLY = ("strength", "mask", "area", "start_percent", "end_percent", "hooks", "control")
+
+
+def one_text(conditioning: list, name: str) -> torch.Tensor:
+    """The one text of a conditioning, (1, L, D), for a network that runs outside core's samplers."""
+    if len(conditioning) != 1:
+        raise ValueError(
+            f"{name} must hold one text; got {len(conditioning)}. Combined conditioning needs ComfyUI's own samplers."
+        )
+    ((text, extra),) = conditioning
+    ignored = [key for key in CORE_ONLY if extra.get(key) is not None]
+    if ignored:
+        warnings.warn(f"{name}: {', '.join(ignored)} of the conditioning has no effect here.", stacklevel=3)
+    return text
 
 
 def check_model_kind(kind: str, kinds: tuple[str, ...]) -> None:

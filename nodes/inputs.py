@@ -28,8 +28,8 @@ def dtype():
         options=list(DTYPES),
         default="auto",
         advanced=True,
-        tooltip="What the network computes in. auto takes half precision where the device is fast in it; float32 is "
-        "exact and slower.",
+        tooltip="What the weights are kept in and, where the device can, computed in. auto takes half precision where "
+        "the device is fast in it; float32 is exact and slower.",
     )
 
 
@@ -116,6 +116,15 @@ def fuse():
         advanced=True,
         tooltip="How much each frame of a window counts where windows overlap: flat is the paper's plain mean, pyramid "
         "and hann trust a window's middle more.",
+    )
+
+
+def loop():
+    return io.Boolean.Input(
+        "loop",
+        default=False,
+        advanced=True,
+        tooltip="The last windows wrap around, so that the end of the clip leads into its start.",
     )
 
 

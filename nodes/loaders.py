@@ -35,6 +35,10 @@ class LoadSTUNet(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, checkpoint, dtype):
+        return _modified(checkpoint)
+
+    @classmethod
     @named("LoadSTUNet")
     def execute(cls, checkpoint, dtype) -> io.NodeOutput:
         path = host.checkpoint_path(checkpoint)
@@ -59,9 +63,18 @@ class LoadSSR(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, checkpoint, dtype):
+        return _modified(checkpoint)
+
+    @classmethod
     @named("LoadSSR")
     def execute(cls, checkpoint, dtype) -> io.NodeOutput:
         return io.NodeOutput(host.load_model(host.checkpoint_path(checkpoint), SSR_KINDS, dtype))
+
+
+def _modified(checkpoint: str) -> int:
+    """Changes when the file does: training writes checkpoints anew under their old names."""
+    return host.checkpoint_path(checkpoint).stat().st_mtime_ns
 
 
 def _checkpoint(kinds: tuple[str, ...], tooltip: str):

@@ -67,12 +67,7 @@ class STUNetSampler(io.ComfyNode):
                 inputs.window("the network"),
                 inputs.overlap(),
                 inputs.fuse(),
-                io.Boolean.Input(
-                    "loop",
-                    default=False,
-                    advanced=True,
-                    tooltip="The last windows wrap around, so that the end of the clip leads into its start.",
-                ),
+                inputs.loop(),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The frames, in order."),

@@ -7,7 +7,7 @@ import torch
 from ..lumiere_core.sampling import plan_sampling, super_resolve
 from ..lumiere_core.video_tensor import frames_to_video, video_to_frames
 from . import host, inputs
-from .checks import check_conditioning, chosen, frames_of_images, named
+from .checks import check_conditioning, chosen, frames_of_images, named, one_text
 from .host import io
 from .loaders import SSR_KINDS
 from .masks import change_mask
@@ -81,6 +81,7 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
                 inputs.window("the SSR"),
                 inputs.overlap(),
                 inputs.fuse(),
+                inputs.loop(),
                 _noise_level(),
                 io.Int.Input(
                     "tile",
@@ -117,13 +118,12 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
     @classmethod
     @named(NAME)
     def execute(
-        cls, model, positive, negative, images, seed, steps, cfg, sampler, scheduler, window, overlap, fuse,
+        cls, model, positive, negative, images, seed, steps, cfg, sampler, scheduler, window, overlap, fuse, loop,
         noise_level, tile, tile_overlap, original=None, mask=None,
     ) -> io.NodeOutput:  # fmt: skip
         info = host.model_info(model, SSR_KINDS)
         for conditioning in (positive, negative):
             check_conditioning(conditioning, info)
-        texts = _text(positive, "positive"), _text(negative, "negative")
         low_res = frames_to_video(frames_of_images(images))
         frames, height, width = low_res.shape[2:]
         plan = plan_sampling(
@@ -137,25 +137,23 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
             window=chosen(window, 0),
             overlap=chosen(overlap, -1),
             fuse=fuse,
+            loop=loop,
             tile=chosen(tile, 0),
             tile_overlap=tile_overlap,
         )
         known = _known(original, mask, plan)
-        with host.placed(model, plan, NAME) as place, host.progress(NAME, plan.evaluations) as progress:
+        with host.placed(model, plan, NAME) as place, host.progress(NAME, plan.evaluations) as report:
             video = super_resolve(
-                place.network,
-                info,
-                plan,
-                low_res,
-                *texts,
-                seed,
+                info=info,
+                plan=plan,
+                low_res=low_res,
+                text=one_text(positive, "positive"),
+                negative=one_text(negative, "negative"),
+                seed=seed,
                 noise_level=chosen(noise_level, -1),
                 known=known,
-                dtype=place.dtype,
-                batch=place.batch,
-                is_out_of_memory=host.is_out_of_memory,
-                evaluated=progress.evaluated,
-                callback=progress.step,
+                **place,
+                **report,
             )
         return io.NodeOutput(video_to_frames(video))
 
@@ -170,16 +168,6 @@ def _noise_level():
         tooltip="Noise added to the small video first, as a timestep of the SSR's schedule: more lets the SSR invent "
         "more detail. -1 is the checkpoint's own.",
     )
-
-
-def _text(conditioning, name: str) -> torch.Tensor:
-    """The one text of a conditioning, (1, L, D)."""
-    if len(conditioning) != 1:
-        raise ValueError(
-            f"{name} must hold one text; got {len(conditioning)}. Combined conditioning needs core's samplers: "
-            "use SSRConditioning with KSampler."
-        )
-    return conditioning[0][0]
 
 
 def _with(conditioning, values: dict) -> list:

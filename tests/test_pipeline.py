@@ -10,7 +10,7 @@ from lumiere_video.lumiere_core.checkpoint import load_info
 from lumiere_video.lumiere_core.diffusion import NoiseSchedule, augmentation_noise, initial_noise
 from lumiere_video.lumiere_core.networks import LevelConfig, UNetConfig
 from lumiere_video.lumiere_core.pipeline import LumierePipeline, Model
-from lumiere_video.lumiere_core.sampling import placed, plan_sampling
+from lumiere_video.lumiere_core.sampling import network_call, plan_sampling
 from lumiere_video.lumiere_core.ssr import upsample
 
 
@@ -114,7 +114,7 @@ def test_learned_variance_is_dropped():
     text = torch.zeros(1, 1, 1)
 
     x = torch.randn(1, 3, 2, 4, 4)
-    assert torch.equal(placed(network, torch.device("cpu"), torch.float32)(x, torch.zeros(1), text), x)
+    assert torch.equal(network_call(network, torch.device("cpu"), torch.float32)(x, torch.zeros(1), text), x)
 
 
 def test_half_precision_agrees_with_float32(tiny, pipeline):

@@ -6,7 +6,7 @@ import torch
 from lumiere_video.lumiere_core.checkpoint import load_info
 from lumiere_video.lumiere_core.diffusion import halve_on_out_of_memory, initial_noise, multidiffusion, plan_windows
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
-from lumiere_video.lumiere_core.sampling import placed, plan_sampling, sample, super_resolve
+from lumiere_video.lumiere_core.sampling import network_call, plan_sampling, sample, super_resolve
 
 CPU = torch.device("cpu")
 
@@ -20,7 +20,7 @@ def run(model, *, frames=12, size=(8, 8), plan=(), **options):
     """Sample the base of a pipeline in two steps."""
     plan = plan_sampling(model.info, frames, size, steps=2, **dict(plan))
     cond, uncond = ({"text": text} for text in model.encoder.encode(["a star", ""]).chunk(2))
-    network = placed(model.network, CPU, torch.float32)
+    network = network_call(model.network, CPU, torch.float32)
     with torch.no_grad():
         return sample(network, model.info, plan, cond, uncond, 7, **options)
 
@@ -57,6 +57,25 @@ def test_evaluations_are_counted_one_by_one(pipeline, sampler, calls):
     assert seen == [(done, total) for done in range(total + 1)]
 
 
+def test_a_batch_that_had_to_be_halved_is_counted_once(pipeline):
+    seen, network = [], network_call(pipeline.base.network, CPU, torch.float32)
+
+    def small(x, timestep, text):
+        if len(x) > 1:
+            raise RuntimeError("out of memory")
+        return network(x, timestep, text)
+
+    info = pipeline.base.info
+    plan = plan_sampling(info, 20, (8, 8), steps=2, window=8, overlap=2)
+    cond = {"text": pipeline.base.encoder.encode(["a star"])}
+    with torch.no_grad():
+        sample(
+            small, info, plan, cond, cond, 7, batch=2,
+            is_out_of_memory=lambda error: "out of memory" in str(error), evaluated=lambda *counts: seen.append(counts),
+        )  # fmt: skip
+    assert seen[-1] == (plan.evaluations, plan.evaluations) and len(seen) == 1 + 2 * 2 * 2  # two batches a step
+
+
 def test_what_evaluated_raises_ends_the_run_at_once(pipeline):
     seen = []
 
@@ -91,7 +110,7 @@ def test_a_loop_leads_its_end_into_its_start(loop):
 
 def test_tiles_that_cover_the_frame_change_nothing(pipeline):
     ssr, low_res = pipeline.ssr, torch.rand(1, 3, 6, 8, 8)
-    network = placed(ssr.network, CPU, torch.float32)
+    network = network_call(ssr.network, CPU, torch.float32)
     text, negative = ssr.encoder.encode(["a star", ""]).chunk(2)
 
     def upscale(**tiles):

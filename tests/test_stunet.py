@@ -205,6 +205,22 @@ def test_attention_is_softmax_of_scaled_products():
     torch.testing.assert_close(attention(q, k, v, 3), expected)
 
 
+def test_attention_over_very_many_sequences_is_split(monkeypatch):
+    """CUDA's kernels take fewer than 2**16; the split must not show."""
+    q, k, v = (randn(5, 3, 8, seed=seed) for seed in range(3))
+    whole, sizes = attention(q, k, v, 2), []
+    kernel = torch.nn.functional.scaled_dot_product_attention
+
+    def counted(q, k, v):
+        sizes.append(len(q))
+        return kernel(q, k, v)
+
+    monkeypatch.setattr("lumiere_video.lumiere_core.networks.attention.LARGEST_BATCH", 2)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    torch.testing.assert_close(attention(q, k, v, 2), whole)
+    assert sizes == [2, 2, 1]
+
+
 @torch.no_grad()
 def test_the_pooled_text_of_the_temporal_half_can_favour_a_word():
     condition = TemporalCondition(32, 16, 16, "gelu", OPS)

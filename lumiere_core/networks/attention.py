@@ -9,11 +9,18 @@ from einops import rearrange
 
 from .config import CROSS_NORM_GROUPS
 
+LARGEST_BATCH = 2**15  # CUDA's fast kernels refuse 2**16 sequences and more, which a large frame's pixels are
+
 
 def attention(q, k, v, heads: int):
     """Scaled dot-product attention over (B, L, heads * d) tensors -> (B, L, heads * d)."""
     q, k, v = (rearrange(x, "b l (h d) -> b h l d", h=heads) for x in (q, k, v))
-    return rearrange(F.scaled_dot_product_attention(q, k, v), "b h l d -> b l (h d)")
+    if q.shape[0] <= LARGEST_BATCH:
+        out = F.scaled_dot_product_attention(q, k, v)
+    else:
+        parts = zip(*(x.split(LARGEST_BATCH) for x in (q, k, v)), strict=True)
+        out = torch.cat([F.scaled_dot_product_attention(*part) for part in parts])
+    return rearrange(out, "b h l d -> b l (h d)")
 
 
 class SpatialAttention(nn.Module):

@@ -38,7 +38,7 @@ class AttentionPooling(nn.Module):
     def __init__(self, dim: int, heads: int, ops):
         super().__init__()
         self.heads = heads
-        self.positional_embedding = nn.Parameter(torch.randn(1, dim, **ops.factory) / dim**0.5)
+        self.positional_embedding = nn.Parameter((torch.randn(1, dim) / dim**0.5).to(**ops.factory))
         self.q_proj = ops.Linear(dim, dim)
         self.k_proj = ops.Linear(dim, dim)
         self.v_proj = ops.Linear(dim, dim)

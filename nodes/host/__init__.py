@@ -9,59 +9,15 @@ or None where the checkpoint names no encoder. encode_text(clip, text) -> CONDIT
 CheckpointInfo; a MODEL of another kind is an error.
 sample_video(model, plan, positive, negative, seed, start, mask, keep_known) -> clip (1, 3, T, H, W) in [-1, 1]: by a
 base network, through whatever is patched onto the MODEL.
-placed(model, plan, node): a context in which the bare network runs; gives Placed(network, dtype, batch).
-progress(title, evaluations): a context; gives an object with `evaluated(done, total)`, called after each evaluation of
-the network, where a cancelled run ends, and `step(step)`, a sampler callback that shows a contact sheet of the clip.
-is_out_of_memory(error): whether it is torch's word for that.
+placed(model, plan, node): a context in which the bare network runs; gives the keywords of lumiere_core's `sample` that
+say how: network, dtype, and where it may run several windows at once batch and is_out_of_memory.
+progress(title, evaluations): a context; gives the keywords that report: evaluated, where a cancelled run ends, and
+callback, which shows a contact sheet of the clip.
 """
 
 from importlib.util import find_spec
 
 if find_spec("comfy_api") is not None:
-    from .comfyui import (
-        ComfyExtension,
-        checkpoint_names,
-        checkpoint_path,
-        encode_text,
-        io,
-        is_out_of_memory,
-        load_model,
-        load_text_encoder,
-        model_info,
-        placed,
-        progress,
-        register_model_folder,
-        sample_video,
-    )
+    from .comfyui import *  # noqa: F403
 else:
-    from .standalone import (
-        ComfyExtension,
-        checkpoint_names,
-        checkpoint_path,
-        encode_text,
-        io,
-        is_out_of_memory,
-        load_model,
-        load_text_encoder,
-        model_info,
-        placed,
-        progress,
-        register_model_folder,
-        sample_video,
-    )
-
-__all__ = [
-    "ComfyExtension",
-    "checkpoint_names",
-    "checkpoint_path",
-    "encode_text",
-    "io",
-    "is_out_of_memory",
-    "load_model",
-    "load_text_encoder",
-    "model_info",
-    "placed",
-    "progress",
-    "register_model_folder",
-    "sample_video",
-]
+    from .standalone import *  # noqa: F403

@@ -4,7 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .files import checkpoint_names, checkpoint_path, register_model_folder
 from .model import load_model, model_info
-from .sampling import is_out_of_memory, placed, progress, sample_video
+from .sampling import placed, progress, sample_video
 from .text import encode_text, load_text_encoder
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "checkpoint_path",
     "encode_text",
     "io",
-    "is_out_of_memory",
     "load_model",
     "load_text_encoder",
     "model_info",

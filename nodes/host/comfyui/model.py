@@ -30,10 +30,8 @@ class PixelVideo(comfy.latent_formats.LatentFormat):
     spacial_downscale_ratio = 1
     temporal_downscale_ratio = 1
     latent_rgb_factors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-
-    def __init__(self):
-        # Core previews one frame; given a grid of frames as one, it previews the clip, in its own samplers too.
-        self.latent_rgb_factors_reshape = frame_grid
+    # Core previews one frame; given a grid of frames as one, it previews the clip, in its own samplers too.
+    latent_rgb_factors_reshape = staticmethod(frame_grid)
 
 
 class LumiereConfig(comfy.supported_models_base.BASE):
@@ -131,9 +129,11 @@ def load_model(path: Path, kinds: tuple[str, ...], dtype: str, disable_dynamic: 
     model = LumiereModel(model_config, info, device=offload_device)
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
-    network = model.diffusion_model
-    check_tensors(network.state_dict(), tensors, path)
-    network.load_state_dict(tensors, assign=patcher.is_dynamic())
+    # Not the network's own state: with dynamic memory, core's layers have no weights before they are loaded.
+    check_tensors(STUNet(config, device="meta").state_dict(), tensors, path)
+    if not patcher.is_dynamic():  # core's layers would keep the file's dtype
+        tensors = {name: tensor.to(weight_dtype) for name, tensor in tensors.items()}
+    model.diffusion_model.load_state_dict(tensors, assign=patcher.is_dynamic())
     patcher.cached_patcher_init = (load_model, (path, kinds, dtype))
     if info.thresholding:
         patcher.set_model_sampler_post_cfg_function(lambda args: threshold(args["denoised"], **info.thresholding))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import comfy.context_windows as context_windows
 import comfy.model_management as management
@@ -25,8 +24,7 @@ from ....lumiere_core.diffusion import (
     window_weights,
 )
 from ....lumiere_core.memory import network_bytes
-from ....lumiere_core.sampling import SamplingPlan
-from ....lumiere_core.sampling import placed as placed_network
+from ....lumiere_core.sampling import SamplingPlan, network_call
 from .model import PixelVideo
 
 SPARE = 1.5  # core's own factor between an estimate and the memory it wants to see free
@@ -39,16 +37,6 @@ SAMPLER_PATCHES = (
     "denoise_mask_function",
     "context_handler",
 )
-
-is_out_of_memory = management.is_oom
-
-
-class Placed(NamedTuple):
-    """network: as `denoiser` calls it. dtype: what it computes in. batch: windows that fit at once."""
-
-    network: Callable[..., torch.Tensor]
-    dtype: torch.dtype
-    batch: int
 
 
 class Progress:
@@ -70,9 +58,10 @@ class Progress:
 
 
 @contextmanager
-def progress(title: str, evaluations: int) -> Iterator[Progress]:
+def progress(title: str, evaluations: int) -> Iterator[dict]:
     """The running node's bar; core titles it itself."""
-    yield Progress(evaluations)
+    shown = Progress(evaluations)
+    yield {"evaluated": shown.evaluated, "callback": shown.step}
 
 
 def sample_video(
@@ -82,27 +71,27 @@ def sample_video(
     start = torch.zeros(plan.shape) if start is None else start
     mask = mask if keep_known else None
     total = plan.steps * len(plan.windows)
-    with progress("STUNetSampler", total) as shown:
-        guider = comfy.samplers.CFGGuider(_windowed(model, plan, shown))
-        guider.set_conds(positive, negative)
-        guider.set_cfg(plan.guidance)
-        sigmas = comfy.samplers.KSampler(
-            model,
-            steps=plan.steps,
-            device=model.load_device,
-            sampler=plan.sampler,
-            scheduler=plan.scheduler,
-            denoise=plan.denoise,
-            model_options=model.model_options,
-        ).sigmas
+    shown = Progress(total)
+    guider = comfy.samplers.CFGGuider(_windowed(model, plan, shown))
+    guider.set_conds(positive, negative)
+    guider.set_cfg(plan.guidance)
+    sigmas = comfy.samplers.KSampler(
+        model,
+        steps=plan.steps,
+        device=model.load_device,
+        sampler=plan.sampler,
+        scheduler=plan.scheduler,
+        denoise=plan.denoise,
+        model_options=model.model_options,
+    ).sigmas
 
-        def callback(index, x0, x, steps):
-            shown.step({"denoised": x0})
-            shown.evaluated((index + 1) * len(plan.windows), total)
+    def callback(index, x0, x, steps):
+        shown.step({"denoised": x0})
+        shown.evaluated((index + 1) * len(plan.windows), total)
 
-        sampler = comfy.samplers.KSAMPLER(_core_sampler(plan, seed, model.model_dtype()))
-        noise = initial_noise(plan.shape, seed)
-        video = guider.sample(noise, start, sampler, sigmas, denoise_mask=mask, callback=callback, seed=seed)
+    sampler = comfy.samplers.KSAMPLER(_core_sampler(plan, seed, _compute_dtype(model)))
+    noise = initial_noise(plan.shape, seed)
+    video = guider.sample(noise, start, sampler, sigmas, denoise_mask=mask, callback=callback, seed=seed)
     video = video.to("cpu", torch.float32).clamp(-1, 1)
     if mask is None:
         return video
@@ -110,24 +99,29 @@ def sample_video(
 
 
 @contextmanager
-def placed(model, plan: SamplingPlan, node: str) -> Iterator[Placed]:
+def placed(model, plan: SamplingPlan, node: str) -> Iterator[dict]:
     """The network on its device with its weight patches applied, for as long as the context lasts."""
     _warn_of_sampler_patches(model, node)
-    real, device = model.model, model.load_device
-    dtype = real.get_dtype_inference()
-    window = plan.windows[0]
-    frames, rows, columns = (
-        size if span is None else span[1] - span[0] for span, size in zip(window, plan.shape[2:], strict=True)
-    )
-    needed = network_bytes(real.diffusion_model.config, frames, rows, columns, dtype)
-    management.load_models_gpu([model], memory_required=needed * SPARE)
-    on_cpu = management.is_device_cpu(device)
-    batch = 1 if on_cpu else int(management.get_free_memory(device) // (needed * SPARE))
-    model.pre_run()
-    try:
-        yield Placed(placed_network(real.diffusion_model, device, dtype), dtype, max(1, min(batch, len(plan.windows))))
-    finally:
-        model.cleanup()
+    network, device, dtype = model.model.diffusion_model, model.load_device, _compute_dtype(model)
+    needed = SPARE * network_bytes(network.config, *plan.window_size, dtype)
+    with management.cuda_device_context(device):
+        management.load_models_gpu([model], memory_required=needed)
+        fit = 1 if management.is_device_cpu(device) else int(model.get_free_memory(device) // needed)
+        model.pre_run()
+        try:
+            yield {
+                "network": network_call(network, device, dtype),
+                "dtype": dtype,
+                "batch": max(1, min(fit, len(plan.windows))),
+                "is_out_of_memory": management.is_oom,
+            }
+        finally:
+            model.cleanup()
+
+
+def _compute_dtype(model) -> torch.dtype:
+    """What the network will compute in, a patch of it (ModelComputeDtype) included."""
+    return model.get_model_object("manual_cast_dtype") or model.model_dtype()
 
 
 def _core_sampler(plan: SamplingPlan, seed: int, dtype: torch.dtype):
@@ -187,9 +181,9 @@ def _warn_of_sampler_patches(model, node: str) -> None:
     thresholds = 1 if model.model.info.thresholding else 0
     if len(options.get("sampler_post_cfg_function", ())) > thresholds:
         found.append("sampler_post_cfg_function")
-    transformer = options.get("transformer_options", {})
-    found += [name for name in ("patches", "patches_replace", "wrappers") if transformer.get(name)]
-    found += sorted(model.object_patches)
+    found += [name for name in ("patches", "patches_replace") if options.get("transformer_options", {}).get(name)]
+    found += [f"wrapper {kind}" for kind, keyed in model.wrappers.items() if any(keyed.values())]
+    found += sorted({"model_sampling", "latent_format"} & model.object_patches.keys())
     if found:
         logging.warning(
             "%s: patches that act inside core's samplers have no effect here: %s. Use SSRConditioning with KSampler to "

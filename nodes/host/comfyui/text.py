@@ -45,7 +45,7 @@ class LumiereTextModel(torch.nn.Module):
 
     def __init__(self, encoder: TextEncoder, dtype, device):
         super().__init__()
-        self.t5 = encoder.model.to(device=device, dtype=dtype)
+        self.t5 = encoder.model.to(device)
         self.padding = encoder.tokenizer.pad_token_id
         self.dtypes = {dtype}
         self.execution_device = None
@@ -59,6 +59,7 @@ class LumiereTextModel(torch.nn.Module):
     def encode_token_weights(self, tokens: dict) -> tuple[torch.Tensor, None]:
         """-> (1, L, D) and no pooled output; padding is masked inside T5, as DeepFloyd IF has it."""
         device = self.execution_device or next(self.t5.parameters()).device
+        self.t5.to(device)  # core leaves plain layers behind where there is little room
         ids = torch.tensor([[pair[0] for pair in row] for row in tokens[TOKENS]], device=device)
         text = self.t5(input_ids=ids, attention_mask=(ids != self.padding).long()).last_hidden_state
         return text.to(management.intermediate_device(), torch.float32), None
@@ -69,25 +70,34 @@ class LumiereTextModel(torch.nn.Module):
 
 def load_text_encoder(checkpoint: Path):
     """The CLIP that a checkpoint names; None, with a warning, where it names none or the file is not there."""
-    name = load_info(checkpoint).text_encoder
-    if name is None:
-        logging.warning("Lumiere: %s names no text encoder; wire one to TextEncode.", checkpoint)
+    source = _text_encoder_source(load_info(checkpoint).text_encoder, checkpoint)
+    if source is None:
+        logging.warning("Lumiere: no text encoder was found for %s; wire one to TextEncode.", checkpoint)
         return None
-    known = folder_paths.get_full_path(FOLDER, name)
-    return text_encoder_clip(Path(known) if known else find_text_encoder(name, checkpoint))
+    return text_encoder_clip(source)
+
+
+def _text_encoder_source(name: str | None, checkpoint: Path) -> Path | None:
+    """Beside the checkpoint, among the bundled files, or elsewhere in the model folder."""
+    try:
+        return find_text_encoder(name, checkpoint)
+    except ValueError:
+        known = folder_paths.get_full_path(FOLDER, name) if name else None
+        return Path(known) if known else None
 
 
 def text_encoder_clip(source: Path) -> comfy.sd.CLIP:
     """A core CLIP of a text file or a T5 folder."""
-    encoder = load_encoder(source)
+    # The bundled one, of a few hundred KB, exactly; a T5-XXL halved where it is fast, and never float16: it overflows.
+    halve = source.is_dir() and management.should_use_bf16(management.text_encoder_device())
+    dtype = torch.bfloat16 if halve else torch.float32
+    encoder = load_encoder(source, dtype=dtype)
     target = SimpleNamespace(
         params={},
         clip=lambda dtype, device, model_options: LumiereTextModel(encoder, dtype, device),
         tokenizer=lambda **_: LumiereTokenizer(encoder),
     )
-    # A T5-XXL in what core takes for text encoders; the bundled one, of a few hundred KB, exactly.
-    options = {} if source.is_dir() else {"dtype": torch.float32}
-    clip = comfy.sd.CLIP(target, model_options=options)
+    clip = comfy.sd.CLIP(target, model_options={"dtype": dtype})
     clip.patcher.cached_patcher_init = (_text_encoder_patcher, (source,))
     return clip
 

@@ -11,7 +11,7 @@ from .models import (
     model_info,
     register_model_folder,
 )
-from .sampling import is_out_of_memory, placed, progress, sample_video
+from .sampling import placed, progress, sample_video
 
 __all__ = [
     "ComfyExtension",
@@ -19,7 +19,6 @@ __all__ = [
     "checkpoint_path",
     "encode_text",
     "io",
-    "is_out_of_memory",
     "load_model",
     "load_text_encoder",
     "model_info",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
-import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,258 +20,175 @@ import torch
 from ....lumiere_core.checkpoint import atomic_path
 from ....lumiere_core.video_io import read_video, to_uint8, write_video
 from . import io
-from .models import encode_text, settings
+from .models import encode_text, inside, settings
 
 WEBP_METHODS = {"default": 4, "fastest": 0, "slowest": 6}
 
 
-@dataclass(frozen=True)
-class VideoClip:
+class VideoClip(NamedTuple):
     """What goes over a VIDEO socket. frames: (T, H, W, 3) in [0, 1]."""
 
     frames: torch.Tensor
     fps: float
 
 
-class LoadImage(io.ComfyNode):
+class _CoreNode(io.ComfyNode):
+    """The node of that name, its schema as class attributes. An upload input's options are the input folder's files."""
+
+    inputs: Sequence[io.Input]
+    outputs: Sequence[io.Type]
+    is_output_node = False
+
     @classmethod
     def define_schema(cls):
-        return io.Schema(
-            node_id="LoadImage",
-            inputs=[io.Combo.Input("image", options=input_files("image"), upload=True)],
-            outputs=[io.Image.Output(), io.Mask.Output()],
-        )
+        inputs = [replace(spec, options=_input_files(spec.upload)) if spec.upload else spec for spec in cls.inputs]
+        outputs = [type.Output() for type in cls.outputs]
+        return io.Schema(cls.__name__, inputs=inputs, outputs=outputs, is_output_node=cls.is_output_node)
 
-    @classmethod
-    def validate_inputs(cls, image):
-        input_path("image", image)
-        return True
 
-    @classmethod
-    def execute(cls, image) -> io.NodeOutput:
+class LoadImage(_CoreNode):
+    inputs = [io.Combo.Input("image", upload="image")]
+    outputs = [io.Image, io.Mask]
+
+    @staticmethod
+    def execute(image):
         return io.NodeOutput(*_read_image(input_path("image", image)))
 
 
-class LoadVideo(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="LoadVideo",
-            inputs=[io.Combo.Input("file", options=input_files("video"), upload=True)],
-            outputs=[io.Video.Output()],
-        )
+class LoadVideo(_CoreNode):
+    inputs = [io.Combo.Input("file", upload="video")]
+    outputs = [io.Video]
 
-    @classmethod
-    def validate_inputs(cls, file):
-        input_path("file", file)
-        return True
-
-    @classmethod
-    def execute(cls, file) -> io.NodeOutput:
-        path = input_path("file", file)
-        clip = VideoClip(*read_video(path))
-        if _has_sound(path):
-            warnings.warn(f"LoadVideo: the sound of {file} is left out; only ComfyUI keeps it.", stacklevel=2)
-        return io.NodeOutput(clip)
+    @staticmethod
+    def execute(file):
+        return io.NodeOutput(VideoClip(*read_video(input_path("file", file))))
 
 
-class GetVideoComponents(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="GetVideoComponents",
-            inputs=[io.Video.Input("video")],
-            outputs=[
-                io.Image.Output(display_name="images"),
-                io.Audio.Output(display_name="audio"),
-                io.Float.Output(display_name="fps"),
-                io.Int.Output(display_name="bit_depth"),
-                io.Combo.Output(display_name="color_space"),
-            ],
-        )
+class GetVideoComponents(_CoreNode):
+    inputs = [io.Video.Input("video")]
+    outputs = [io.Image, io.Audio, io.Float, io.Int, io.Combo]
 
-    @classmethod
-    def execute(cls, video) -> io.NodeOutput:
+    @staticmethod
+    def execute(video):
         return io.NodeOutput(video.frames, None, video.fps, 8, "sRGB")
 
 
-class CreateVideo(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="CreateVideo",
-            inputs=[
-                io.Image.Input("images"),
-                io.Float.Input("fps", default=30.0, min=1.0, max=120.0, step=1.0),
-                io.Audio.Input("audio", optional=True),
-                io.Int.Input("bit_depth", default=8, min=8, max=8, optional=True),
-            ],
-            outputs=[io.Video.Output()],
-        )
+class CreateVideo(_CoreNode):
+    inputs = [
+        io.Image.Input("images"),
+        io.Float.Input("fps", default=30.0, min=1.0, max=120.0, step=1.0),
+        io.Audio.Input("audio", optional=True),
+        io.Int.Input("bit_depth", default=8, min=8, max=8, optional=True),
+    ]
+    outputs = [io.Video]
 
-    @classmethod
-    def execute(cls, images, fps, audio=None, bit_depth=8) -> io.NodeOutput:
+    @staticmethod
+    def execute(images, fps, audio=None, bit_depth=8):
         return io.NodeOutput(VideoClip(images[..., :3], fps))
 
 
-class _SavesFiles(io.ComfyNode):
-    @classmethod
-    def validate_inputs(cls, filename_prefix):
-        output_path(filename_prefix, "")
-        return True
+class SaveVideo(_CoreNode):
+    _encoding = io.DynamicCombo.Input("encoding", options=[io.Option("auto")], optional=True)
+    _codecs = [io.Option("auto"), io.Option("h264", [_encoding])]
+    _codec = io.DynamicCombo.Input("codec", options=_codecs, optional=True)
+    inputs = [
+        io.Video.Input("video"),
+        io.String.Input("filename_prefix", default="video/ComfyUI"),
+        io.DynamicCombo.Input("format", options=[io.Option("auto", [_codec]), io.Option("mp4", [_codec])]),
+        _codec,  # core's older form
+    ]
+    outputs = [io.Video]
+    is_output_node = True
 
-
-class SaveVideo(_SavesFiles):
-    @classmethod
-    def define_schema(cls):
-        plain = io.DynamicCombo.Option
-        encoding = io.DynamicCombo.Input("encoding", options=[plain("auto", [])], optional=True)
-        codecs = [plain("auto", []), plain("h264", [encoding])]
-        codec = io.DynamicCombo.Input("codec", options=codecs, optional=True)
-        return io.Schema(
-            node_id="SaveVideo",
-            inputs=[
-                io.Video.Input("video"),
-                io.String.Input("filename_prefix", default="video/ComfyUI"),
-                io.DynamicCombo.Input("format", options=[plain("auto", [codec]), plain("mp4", [codec])]),
-                codec,
-            ],
-            outputs=[io.Video.Output("video")],
-            is_output_node=True,
-        )
-
-    @classmethod
-    def execute(cls, video, filename_prefix, format, codec=None) -> io.NodeOutput:
+    @staticmethod
+    def execute(video, filename_prefix, format, codec=None):
         path = output_path(filename_prefix, ".mp4")
         write_video(path, video.frames, video.fps, settings().metadata)
         return io.NodeOutput(video, files=[path])
 
 
-class SaveAnimatedWEBP(_SavesFiles):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="SaveAnimatedWEBP",
-            inputs=[
-                io.Image.Input("images"),
-                io.String.Input("filename_prefix", default="ComfyUI"),
-                io.Float.Input("fps", default=6.0, min=0.01, max=1000.0, step=0.01),
-                io.Boolean.Input("lossless", default=True),
-                io.Int.Input("quality", default=80, min=0, max=100),
-                io.Combo.Input("method", options=list(WEBP_METHODS), default="default"),
-            ],
-            outputs=[io.Image.Output(display_name="images")],
-            is_output_node=True,
-        )
+class SaveAnimatedWEBP(_CoreNode):
+    inputs = [
+        io.Image.Input("images"),
+        io.String.Input("filename_prefix", default="ComfyUI"),
+        io.Float.Input("fps", default=6.0, min=0.01, max=1000.0, step=0.01),
+        io.Boolean.Input("lossless", default=True),
+        io.Int.Input("quality", default=80, min=0, max=100),
+        io.Combo.Input("method", options=list(WEBP_METHODS), default="default"),
+    ]
+    outputs = [io.Image]
+    is_output_node = True
 
-    @classmethod
-    def execute(cls, images, filename_prefix, fps, lossless, quality, method) -> io.NodeOutput:
+    @staticmethod
+    def execute(images, filename_prefix, fps, lossless, quality, method):
         path = output_path(filename_prefix, ".webp")
         options = {"lossless": lossless, "quality": quality, "method": WEBP_METHODS[method]}
         write_video(path, images[..., :3], fps, settings().metadata, **options)
         return io.NodeOutput(images, files=[path])
 
 
-class SaveImage(_SavesFiles):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="SaveImage",
-            inputs=[io.Image.Input("images"), io.String.Input("filename_prefix", default="ComfyUI")],
-            outputs=[io.Image.Output(display_name="images")],
-            is_output_node=True,
-        )
+class SaveImage(_CoreNode):
+    inputs = [io.Image.Input("images"), io.String.Input("filename_prefix", default="ComfyUI")]
+    outputs = [io.Image]
+    is_output_node = True
 
-    @classmethod
-    def execute(cls, images, filename_prefix) -> io.NodeOutput:
+    @staticmethod
+    def execute(images, filename_prefix):
         return io.NodeOutput(images, files=_write_images(images, filename_prefix))
 
 
-class PreviewImage(io.ComfyNode):
+class PreviewImage(_CoreNode):
     """Nobody is looking: the images go to the folder `preview` in the output folder."""
 
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="PreviewImage",
-            inputs=[io.Image.Input("images")],
-            outputs=[io.Image.Output(display_name="images")],
-            is_output_node=True,
-        )
+    inputs = [io.Image.Input("images")]
+    outputs = [io.Image]
+    is_output_node = True
 
-    @classmethod
-    def execute(cls, images) -> io.NodeOutput:
+    @staticmethod
+    def execute(images):
         return io.NodeOutput(images, files=_write_images(images, "preview/ComfyUI"))
 
 
-class CLIPTextEncode(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="CLIPTextEncode",
-            inputs=[io.String.Input("text", default="", multiline=True), io.Clip.Input("clip")],
-            outputs=[io.Conditioning.Output()],
-        )
+class CLIPTextEncode(_CoreNode):
+    inputs = [io.String.Input("text", default="", multiline=True), io.Clip.Input("clip")]
+    outputs = [io.Conditioning]
 
-    @classmethod
-    def execute(cls, text, clip) -> io.NodeOutput:
+    @staticmethod
+    def execute(text, clip):
         if clip is None:
-            raise ValueError("clip must be a text encoder; got nothing, so the checkpoint names none.")
+            raise ValueError("clip must be a text encoder; got nothing, so the checkpoint's was not found.")
         return io.NodeOutput(encode_text(clip, text))
 
 
-CORE_NODES = (
-    LoadImage,
-    LoadVideo,
-    GetVideoComponents,
-    CreateVideo,
-    SaveVideo,
-    SaveAnimatedWEBP,
-    SaveImage,
-    PreviewImage,
-    CLIPTextEncode,
-)
-
-
-def input_files(kind: str) -> list[str]:
-    """Files right in the input folder whose MIME type is of this kind (image or video), as core lists them."""
-    folder = settings().input
-    files = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
-    return sorted(name for name in files if (mimetypes.guess_type(name)[0] or "").startswith(f"{kind}/"))
+CORE_NODES = (LoadImage, LoadVideo, GetVideoComponents, CreateVideo, CLIPTextEncode)
+CORE_NODES += (SaveVideo, SaveAnimatedWEBP, SaveImage, PreviewImage)
 
 
 def input_path(input_name: str, name: str) -> Path:
     """The input folder's file of that name. Raises ValueError for one outside, or that is not there."""
-    path = _inside(settings().input, name)
+    folder = settings().input
+    path = inside(folder, name)
     if path is None or not path.is_file():
         problem = "outside it" if path is None else "not there"
-        raise ValueError(
-            f"{input_name} must be a file in the folder {settings().input}; got {name!r}, which is {problem}."
-        )
+        raise ValueError(f"{input_name} must be a file in the folder {folder}; got {name!r}, which is {problem}.")
     return path
 
 
 def output_path(prefix: str, suffix: str) -> Path:
     """<output>/<prefix>_00001_<suffix>, counted on from the files there. Raises ValueError for one outside."""
-    path = _inside(settings().output, prefix)
-    if path is None or prefix.endswith(("/", os.sep)) or path == _absolute(settings().output):
-        raise ValueError(
-            f"filename_prefix must name a file in the folder {settings().output}, such as video/clip; got {prefix!r}."
-        )
+    folder = settings().output
+    path = inside(folder, prefix)
+    if path is None or prefix.endswith(("/", os.sep)):
+        raise ValueError(f"filename_prefix must name a file in the folder {folder}, such as video/clip; got {prefix!r}.")
     taken = re.compile(re.escape(path.name) + r"_(\d+)_")
     numbers = [int(found[1]) for file in path.parent.glob("*") if (found := taken.match(file.name))]
-    relative = path.relative_to(_absolute(settings().output)).parent
-    return settings().output / relative / f"{path.name}_{max(numbers, default=0) + 1:05}_{suffix}"
+    return path.with_name(f"{path.name}_{max(numbers, default=0) + 1:05}_{suffix}")
 
 
-def _inside(folder: Path, name: str) -> Path | None:
-    path = _absolute(folder / name)
-    return path if path.is_relative_to(_absolute(folder)) else None
-
-
-def _absolute(path: Path) -> Path:
-    """Without `..`, but links are followed, as in core: people link their media into the input folder."""
-    return Path(os.path.abspath(path))
+def _input_files(kind: str) -> list[str]:
+    """Files right in the input folder whose MIME type is of this kind (image or video), as core lists them."""
+    names = (file.name for file in settings().input.glob("*") if file.is_file())
+    return sorted(name for name in names if (mimetypes.guess_type(name)[0] or "").startswith(f"{kind}/"))
 
 
 def _read_image(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -301,10 +219,3 @@ def _write_images(images: torch.Tensor, prefix: str) -> list[Path]:
         with atomic_path(files[-1]) as temporary:
             Image.fromarray(pixels).save(temporary, pnginfo=metadata)
     return files
-
-
-def _has_sound(path: Path) -> bool:
-    import av
-
-    with av.open(str(path)) as container:
-        return len(container.streams.audio) > 0

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO)  # what a value can be typed in for
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """A choice of a DynamicCombo, and the inputs that it brings along."""
 
     key: str
-    inputs: tuple[Input, ...] | list[Input] = ()
+    inputs: Sequence[Input] = ()
 
 
 @dataclass(frozen=True)
 class Input:
-    """An input of a node; which fields mean anything depends on its type. upload: its options are files."""
+    """An input of a node; which fields mean anything depends on its type. upload: the kind of files to choose from."""
 
     type: str
     id: str
@@ -34,11 +32,11 @@ class Input:
     max: float | None = None
     step: float | None = None
     round: float | None = None
-    options: tuple | list = ()
+    options: Sequence[str | Option] = ()
     multiline: bool = False
     dynamic_prompts: bool = False
     control_after_generate: bool = False
-    upload: bool = False
+    upload: str | None = None
 
     @property
     def is_widget(self) -> bool:
@@ -48,23 +46,21 @@ class Input:
     def choices(self) -> list[str]:
         return [option.key if isinstance(option, Option) else option for option in self.options]
 
-    def chosen(self, value: Any) -> list[Input]:
+    def chosen(self, value: Any) -> Sequence[Input]:
         """The inputs that a DynamicCombo's value brings along; none for other types."""
-        options = self.options if self.type == DYNAMIC_COMBO else ()
-        return next((list(option.inputs) for option in options if option.key == value), [])
+        return next((option.inputs for option in self.options if isinstance(option, Option) and option.key == value), ())
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     type: str
     id: str | None = None
     display_name: str | None = None
     tooltip: str | None = None
 
 
-@dataclass(frozen=True)
-class _Type:
+class Type(NamedTuple):
     name: str
+    Option = Option  # of DynamicCombo
 
     def Input(self, id: str, **options) -> Input:
         return Input(self.name, id, **options)
@@ -73,42 +69,31 @@ class _Type:
         return Output(self.name, id, **options)
 
 
-class _DynamicCombo(_Type):
-    Option = Option
+Int, Float, String, Boolean, Combo, DynamicCombo = map(Type, WIDGETS)
+Image, Mask, Latent, Conditioning = map(Type, ("IMAGE", "MASK", "LATENT", "CONDITIONING"))
+Model, Clip, Video, Audio = map(Type, ("MODEL", "CLIP", "VIDEO", "AUDIO"))
 
 
-Int, Float, String, Boolean, Combo = map(_Type, WIDGETS[:-1])
-DynamicCombo = _DynamicCombo(DYNAMIC_COMBO)
-Image, Mask, Latent, Conditioning = map(_Type, ("IMAGE", "MASK", "LATENT", "CONDITIONING"))
-Model, Clip, Video, Audio = map(_Type, ("MODEL", "CLIP", "VIDEO", "AUDIO"))
-
-
-class Hidden(str, Enum):
-    unique_id, prompt, extra_pnginfo = "UNIQUE_ID", "PROMPT", "EXTRA_PNGINFO"
-
-
-@dataclass(frozen=True)
-class Schema:
+class Schema(NamedTuple):
     node_id: str
     display_name: str | None = None
     category: str = ""
-    inputs: tuple[Input, ...] | list[Input] = ()
-    outputs: tuple[Output, ...] | list[Output] = ()
-    hidden: tuple[Hidden, ...] | list[Hidden] = ()
+    inputs: Sequence[Input] = ()
+    outputs: Sequence[Output] = ()
     description: str = ""
-    search_aliases: tuple[str, ...] | list[str] = ()
+    search_aliases: Sequence[str] = ()
     is_output_node: bool = False
 
 
 class NodeOutput:
-    """What a node gives: one value per output. files: what it wrote (of this host's own nodes)."""
+    """What a node gives: args, one value per output, and files, what it wrote (of this host's own nodes)."""
 
-    def __init__(self, *values, ui=None, files=()):
-        self.args, self.ui, self.files = values, ui, list(files)
+    def __init__(self, *args, files: Iterable = ()):
+        self.args, self.files = args, files
 
 
 class ComfyNode:
-    """Base of node classes: `define_schema`, `execute` and, if wanted, `validate_inputs` are class methods."""
+    """Base of node classes, whose `define_schema` and `execute` need no instance."""
 
 
 class ComfyExtension:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 
 import torch
@@ -67,18 +70,29 @@ def register_model_folder() -> None:
 
 
 def checkpoint_names(kinds: tuple[str, ...]) -> list[str]:
-    """Names of the files of these kinds, and of those whose kind cannot be told, sorted."""
-    files = {file.name: file for folder in reversed(_folders()) for file in folder.glob("*.safetensors")}
-    return sorted(name for name, file in files.items() if _kind(file) in (*kinds, None))
+    """Names of the files of these kinds, and of those whose kind cannot be told, sorted; "sub/file" in subfolders."""
+    found = (glob("**/*.safetensors", root_dir=folder, recursive=True) for folder in _folders())
+    names = {Path(name).as_posix() for names in found for name in names}
+    return sorted(name for name in names if _kind(name) in (*kinds, None))
 
 
 def checkpoint_path(name: str) -> Path:
     """Where a checkpoint lies; the folder given by hand comes first. Raises ValueError where it is in none."""
     for folder in _folders():
-        if Path(name).name == name and (folder / name).is_file():
-            return folder / name
+        path = inside(folder, name)
+        if path is not None and path.is_file():
+            return path
     searched = " and ".join(map(str, _folders()))
     raise ValueError(f"checkpoint {name!r} was not found; searched {searched}. Name a file in one of them.")
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """<folder>/<name> without `..`, or None where that is not in the folder.
+
+    Links are followed, as in core: people link their media and models into their folders.
+    """
+    path = Path(os.path.normpath(folder / name))
+    return path if Path(os.path.abspath(folder)) in Path(os.path.abspath(path)).parents else None
 
 
 def load_model(path: Path, kinds: tuple[str, ...], dtype: str) -> Model:
@@ -90,11 +104,16 @@ def load_model(path: Path, kinds: tuple[str, ...], dtype: str) -> Model:
 
 
 def load_text_encoder(path: Path) -> text_encoders.TextEncoder | None:
-    """The encoder that a checkpoint names; None where it names none."""
+    """The encoder that a checkpoint names; None where it names none and, with a warning, where the file is not there."""
     name = load_info(path).text_encoder
     if name is None:
         return None
-    source, device = bundled.find_text_encoder(name, path), resolve_device(settings().device)
+    try:
+        source = bundled.find_text_encoder(name, path)
+    except ValueError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return None
+    device = resolve_device(settings().device)
     # A folder is a T5-XXL: half precision where the device is fast in it, and bfloat16, as float16 overflows in T5.
     halve = source.is_dir() and resolve_dtype("auto", device) != torch.float32
     return text_encoders.load_text_encoder(source, device, torch.bfloat16 if halve else torch.float32)
@@ -114,8 +133,8 @@ def _folders() -> list[Path]:
     return [folder for folder in (settings().models, bundled.WEIGHTS) if folder is not None]
 
 
-def _kind(file: Path) -> str | None:
+def _kind(name: str) -> str | None:
     try:
-        return load_info(file).kind
+        return load_info(checkpoint_path(name)).kind
     except ValueError:
         return None

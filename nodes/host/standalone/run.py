@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +14,17 @@ import torch
 from ....lumiere_core.devices import resolve_device
 from ....lumiere_core.video_io import require_writable
 from ...extension import NODES
-from .core_nodes import CORE_NODES
-from .io import ComfyNode, Input, Schema, keywords, live_inputs
+from .core_nodes import CORE_NODES, input_path, output_path
+from .io import Input, keywords
 from .models import MEDIA, Settings, using
-from .workflow import Graph, Link, Node, canvas_widgets, default_value, read_workflow
+from .workflow import Graph, Link, Node, NodeClass, canvas_widgets, default_value, read_workflow
 
-NodeClass = type[ComfyNode]
-# Widgets that have no list of choices: in words, and as Python's types.
+# Widgets that have no list of choices: in words, as Python's types, and how text becomes one.
 KINDS = {
-    "INT": ("a whole number", (int,)),
-    "FLOAT": ("a number", (int, float)),
-    "BOOLEAN": ("true or false", (bool,)),
-    "STRING": ("text", (str,)),
+    "INT": ("a whole number", (int,), int),
+    "FLOAT": ("a number", (int, float), float),
+    "BOOLEAN": ("true or false", (bool,), {"true": True, "false": False}.__getitem__),
+    "STRING": ("text", (str,), str),
 }
 
 
@@ -43,10 +39,10 @@ def run_workflow(
     _check_settings(settings)
     require_writable(settings.output / "video")
     with using(settings):
-        graph, classes, schemas = _prepare(path, assignments, nodes)
-        order = _check(graph, classes, schemas)
+        graph = _read(path, assignments, nodes)
+        order = _check(graph)
     with using(replace(settings, metadata=graph.metadata())), torch.inference_mode():
-        return _execute([graph.nodes[id] for id in order], classes, schemas)
+        return _execute(order)
 
 
 def list_settable(
@@ -54,19 +50,20 @@ def list_settable(
 ) -> str:
     """One line per node, and one per input that can be set: its value, and what it may be."""
     _check_settings(settings)
+    lines = []
     with using(settings):
-        graph, _, schemas = _prepare(path, assignments, nodes)
-        lines = []
-        for node in graph.nodes.values():
-            lines.append(f"{node.id} {node.type}")
-            for name, spec in _settable(node, schemas[node.type]).items():
+        for node in _read(path, assignments, nodes).nodes.values():
+            lines.append(f"{node.id} {node.schema.node_id}")
+            for name, spec in _settable(node).items():
                 value = node.inputs.get(name, default_value(spec))
                 lines.append(f"  {node.id}.{name}={_shown(value)}  ({describe(spec)})")
     return "\n".join(lines)
 
 
 def describe(spec: Input) -> str:
-    """What a widget's value may be, in words."""
+    """What an input's value may be, in words."""
+    if not spec.is_widget:
+        return f"a link to an output of type {spec.type}"
     if spec.type not in KINDS:
         what = "a file in the input folder, such as" if spec.upload else "one of"
         return f"{what} {', '.join(spec.choices) or '(there is none)'}"
@@ -81,18 +78,14 @@ def _check_settings(settings: Settings) -> None:
             raise ValueError(f"run: the {name} folder {folder} is not there.")
 
 
-def _prepare(path: Path, assignments: Sequence[str], nodes: Sequence[NodeClass]):
-    """The graph with its assignments, and by class name the nodes' classes and schemas."""
-    found = [(node_class, node_class.define_schema()) for node_class in (*CORE_NODES, *nodes)]
-    classes = {schema.node_id: node_class for node_class, schema in found}
-    schemas = {schema.node_id: schema for _, schema in found}
-    graph = read_workflow(path, schemas)
+def _read(path: Path, assignments: Sequence[str], nodes: Sequence[NodeClass]) -> Graph:
+    graph = read_workflow(path, [*CORE_NODES, *nodes])
     for assignment in assignments:
-        _assign(graph, schemas, assignment)
-    return graph, classes, schemas
+        _assign(graph, assignment)
+    return graph
 
 
-def _assign(graph: Graph, schemas: Mapping[str, Schema], assignment: str) -> None:
+def _assign(graph: Graph, assignment: str) -> None:
     """Set "NODE.INPUT=VALUE", in the canvas's form of the graph too, so that the files written say what was run."""
     target, equals, text = assignment.partition("=")
     id, dot, name = target.partition(".")
@@ -101,9 +94,8 @@ def _assign(graph: Graph, schemas: Mapping[str, Schema], assignment: str) -> Non
     if id not in graph.nodes:
         raise ValueError(f"--set {assignment}: there is no node {id}; nodes are {_listed(graph.nodes.values())}.")
     node = graph.nodes[id]
-    settable = _settable(node, schemas[node.type])
+    settable, value = _settable(node), node.inputs.get(name)
     if name not in settable:
-        value = node.inputs.get(name)
         problem = f"is linked to node {value.node}" if isinstance(value, Link) else "is nothing that can be set"
         raise ValueError(f"--set {assignment}: {node}: {name} {problem}; {_listed(settable) or 'nothing'} can be.")
     node.inputs[name] = _parse(settable[name], text)
@@ -111,137 +103,99 @@ def _assign(graph: Graph, schemas: Mapping[str, Schema], assignment: str) -> Non
         _check_value(name, settable[name], node.inputs[name])
     for entry in graph.canvas["nodes"] if graph.canvas else ():
         if str(entry["id"]) == id:
-            entry["widgets_values"] = canvas_widgets(schemas[node.type], node.inputs)
+            entry["widgets_values"] = canvas_widgets(node)
 
 
-def _settable(node: Node, schema: Schema) -> dict[str, Input]:
-    live = live_inputs(schema.inputs, node.inputs)
-    return {name: spec for name, spec in live if spec.is_widget and not isinstance(node.inputs.get(name), Link)}
+def _settable(node: Node) -> dict[str, Input]:
+    links = [name for name, value in node.inputs.items() if isinstance(value, Link)]
+    return {name: spec for name, spec in node.live().items() if spec.is_widget and name not in links}
 
 
 def _parse(spec: Input, text: str) -> Any:
     """Text as the input's type has it; what is no such value stays text, for the check to name."""
-    convert = {"INT": int, "FLOAT": float, "BOOLEAN": {"true": True, "false": False}.__getitem__}
     try:
-        return convert.get(spec.type, str)(text)
+        return KINDS[spec.type][2](text)
     except (KeyError, ValueError):
         return text
 
 
-def _check(graph: Graph, classes: Mapping[str, NodeClass], schemas: Mapping[str, Schema]) -> list[str]:
-    """Raise ValueError for the first thing that is wrong with what is to be run; else its ids, in order."""
-    waiting = [id for id, node in graph.nodes.items() if schemas[node.type].is_output_node]
+def _check(graph: Graph) -> list[Node]:
+    """The nodes that are to run, in order. Raises ValueError for the first thing that is wrong with them."""
+    waiting = [node for node in graph.nodes.values() if node.schema.is_output_node]
     if not waiting:
         raise ValueError("the workflow has no node that writes a file. Add SaveVideo, for one.")
-    sources: dict[str, set[str]] = {}
+    sources: dict[str, list[str]] = {}
     while waiting:
-        node = graph.nodes[waiting.pop(0)]
+        node = waiting.pop(0)
         if node.id not in sources:
             with _at(node):
-                _check_node(node, graph, classes[node.type], schemas)
-            sources[node.id] = {link.node for link in _links(node, schemas[node.type])}
-            waiting += sorted(sources[node.id])
+                _check_node(node, graph.nodes)
+            sources[node.id] = [link.node for link in node.links()]
+            waiting += [graph.nodes[id] for id in sources[node.id]]
     try:
-        return list(TopologicalSorter(sources).static_order())
+        return [graph.nodes[id] for id in TopologicalSorter(sources).static_order()]
     except CycleError as error:
         circle = " -> ".join(str(graph.nodes[id]) for id in error.args[1])
         raise ValueError(f"the workflow has a cycle: {circle}. Remove one of its links.") from error
 
 
-def _check_node(node: Node, graph: Graph, node_class: NodeClass, schemas: Mapping[str, Schema]) -> None:
-    for name, spec in live_inputs(schemas[node.type].inputs, node.inputs):
+def _check_node(node: Node, nodes: Mapping[str, Node]) -> None:
+    for name, spec in node.live().items():
         value = node.inputs.get(name)
-        if name not in node.inputs:
-            if not spec.optional:
-                raise ValueError(f"{name} is missing; give {_expected(spec)}.")
-        elif isinstance(value, Link):
-            _check_link(name, spec, value, graph, schemas)
-        elif not spec.is_widget:
-            raise ValueError(f"{name} must be {_expected(spec)}; got {value!r}.")
-        else:
+        if isinstance(value, Link):
+            _check_link(name, spec, value, nodes)
+        elif name in node.inputs:
             _check_value(name, spec, value)
-    check = getattr(node_class, "validate_inputs", None)
-    values = [node.inputs.get(name) for name in signature(check).parameters] if check else []
-    if check and not any(value is None or isinstance(value, Link) for value in values):
-        answer = check(*values)
-        if answer is not True:
-            raise ValueError(answer)
+        elif not spec.optional:
+            raise ValueError(f"{name} is missing; give {describe(spec)}.")
 
 
-def _check_link(name: str, spec: Input, link: Link, graph: Graph, schemas: Mapping[str, Schema]) -> None:
-    if link.node not in graph.nodes:
+def _check_link(name: str, spec: Input, link: Link, nodes: Mapping[str, Node]) -> None:
+    if link.node not in nodes:
         raise ValueError(f"{name} is linked to node {link.node}, which is not in the file.")
-    source = graph.nodes[link.node]
-    outputs = schemas[source.type].outputs
-    if not 0 <= link.slot < len(outputs):
+    source = nodes[link.node]
+    types = [output.type for output in source.schema.outputs]
+    if not 0 <= link.slot < len(types):
         raise ValueError(
-            f"{name} is linked to output {link.slot} of {source}, whose outputs are 0 to {len(outputs) - 1}."
+            f"{name} is linked to output {link.slot} of {source}, whose outputs are 0 to {len(types) - 1}."
         )
-    if outputs[link.slot].type != spec.type:
-        raise ValueError(f"{name} must be {spec.type}; got {outputs[link.slot].type} from {source}.")
+    if types[link.slot] != spec.type:
+        raise ValueError(f"{name} must be {spec.type}; got {types[link.slot]} from {source}.")
 
 
 def _check_value(name: str, spec: Input, value: Any) -> None:
     if spec.upload and isinstance(value, str):
-        return  # the node itself looks for the file
-    if spec.type in KINDS:
-        fits = type(value) in KINDS[spec.type][1]
-    else:
-        fits = isinstance(value, str) and value in spec.choices
-    if fits and spec.type in ("INT", "FLOAT"):
-        largest = sys.float_info.max
-        fits = (-largest if spec.min is None else spec.min) <= value <= (largest if spec.max is None else spec.max)
-    if not fits:
+        input_path(name, value)
+    elif not _fits(spec, value):
         raise ValueError(f"{name} must be {describe(spec)}; got {value!r}.")
+    elif name == "filename_prefix":
+        output_path(value, "")
 
 
-def _expected(spec: Input) -> str:
-    return describe(spec) if spec.is_widget else f"a link to an output of type {spec.type}"
+def _fits(spec: Input, value: Any) -> bool:
+    if spec.type not in KINDS:
+        return isinstance(value, str) and value in spec.choices
+    fits = type(value) in KINDS[spec.type][1]
+    return fits and (spec.min is None or value >= spec.min) and (spec.max is None or value <= spec.max)
 
 
-def _links(node: Node, schema: Schema) -> list[Link]:
-    values = (node.inputs.get(name) for name, _ in live_inputs(schema.inputs, node.inputs))
-    return [value for value in values if isinstance(value, Link)]
-
-
-@dataclass(frozen=True)
-class _Results:
-    """Outputs of nodes for as long as another node is to read them: a large clip is large."""
-
-    values: dict[str, tuple]
-    readers: Counter
-
-    def take(self, value: Any) -> Any:
-        return self.values[value.node][value.slot] if isinstance(value, Link) else value
-
-    def add(self, id: str, values: tuple) -> None:
-        if self.readers[id]:
-            self.values[id] = values
-
-    def release(self, links: list[Link]) -> None:
-        for link in links:
-            self.readers[link.node] -= 1
-            if not self.readers[link.node]:
-                del self.values[link.node]
-
-
-def _execute(order: list[Node], classes: Mapping[str, NodeClass], schemas: Mapping[str, Schema]) -> list[Path]:
-    links = {node.id: _links(node, schemas[node.type]) for node in order}
-    results = _Results({}, Counter(link.node for found in links.values() for link in found))
-    written = []
+def _execute(order: Sequence[Node]) -> list[Path]:
+    """Results stay for as long as a node is to read them: a large clip is large."""
+    last_reader = {link.node: node.id for node in order for link in node.links()}
+    results, written = {}, []
     for node in order:
-        written += _execute_node(node, classes[node.type], schemas[node.type], results)
-        results.release(links[node.id])
+        results[node.id], files = _execute_node(node, results)
+        written += files
+        results = {id: values for id, values in results.items() if last_reader.get(id, node.id) != node.id}
     return written
 
 
-def _execute_node(node: Node, node_class: NodeClass, schema: Schema, results: _Results) -> list[Path]:
-    live = [name for name, _ in live_inputs(schema.inputs, node.inputs) if name in node.inputs]
-    values = {name: results.take(node.inputs[name]) for name in live}
+def _execute_node(node: Node, results: Mapping[str, tuple]) -> tuple[tuple, Iterable[Path]]:
+    given = node.given().items()
+    values = {name: results[value.node][value.slot] if isinstance(value, Link) else value for name, value in given}
     with _at(node):
-        output = node_class.execute(**keywords(schema.inputs, values))
-    results.add(node.id, output.args)
-    return output.files
+        output = node.node_class.execute(**keywords(node.schema.inputs, values))
+    return output.args, output.files
 
 
 @contextmanager
@@ -253,7 +207,7 @@ def _at(node: Node) -> Iterator[None]:
         raise ValueError(f"{node}: {error}") from error
 
 
-def _listed(names) -> str:
+def _listed(names: Iterable) -> str:
     return ", ".join(map(str, names))
 
 
