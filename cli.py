@@ -111,8 +111,8 @@ def train(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> None:
     if find_spec("comfy_api") is not None:  # nodes would take ComfyUI for their host, which is not running
         raise ValueError(
-            "run: this Python finds ComfyUI, installed or in the current folder. Queue the workflow there, or start "
-            "where it is not."
+            "run: ComfyUI is found from here (installed, or in this folder), and nodes would count on it. Queue the "
+            "workflow in ComfyUI, or use an environment and a folder without it."
         )
     from .nodes.host.standalone.models import MEDIA, Settings
     from .nodes.host.standalone.run import list_settable, run_workflow

@@ -43,7 +43,7 @@ class TextEncode(io.ComfyNode):
     def execute(cls, text, clip=None) -> io.NodeOutput:
         if clip is None:
             raise ValueError(
-                "clip must be a text encoder; got nothing, so the checkpoint names none. Wire core's "
-                "CLIPLoader with the T5 that the network was trained with (type ltxv or mochi for DeepFloyd IF)."
+                "clip must be a text encoder; got nothing: the checkpoint names none, or its file was not found. Wire "
+                "core's CLIPLoader with the T5 that the network was trained with (type ltxv or mochi for DeepFloyd IF)."
             )
         return io.NodeOutput(host.encode_text(clip, text))

@@ -13,9 +13,8 @@ from PIL import Image
 
 from lumiere_video import cli
 from lumiere_video.lumiere_core.video_io import read_video, to_uint8, write_video
-from lumiere_video.nodes.host.standalone import io
+from lumiere_video.nodes.host.standalone import io, run
 from lumiere_video.nodes.host.standalone.models import Settings
-from lumiere_video.nodes.host.standalone.run import run_workflow
 
 
 def api(class_type, **inputs):
@@ -26,7 +25,7 @@ COPY = {"1": api("LoadImage", image="a.png"), "2": api("SaveImage", images=["1",
 SAMPLER = {"seed": 1, "steps": 2, "cfg": 2.0, "sampler": "euler", "scheduler": "normal", "denoise": 1.0, "frames": 2}
 SAMPLER |= {"width": 0, "height": 0, "keep_known": True, "window": 0, "overlap": -1, "fuse": "flat", "loop": False}
 SSR = {"seed": 1, "steps": 1, "cfg": 1.0, "sampler": "euler", "scheduler": "normal", "window": 0, "overlap": -1}
-SSR |= {"fuse": "flat", "noise_level": -1, "tile": 0, "tile_overlap": 0}
+SSR |= {"fuse": "flat", "noise_level": -1, "loop": False, "tile": 0, "tile_overlap": 0}
 WEBP = {"filename_prefix": "clip", "fps": 8.0, "lossless": True, "quality": 80, "method": "fastest"}
 GENERATE = {
     "1": api("LumiereLoadSTUNet", checkpoint="base.safetensors", dtype="float32"),
@@ -353,7 +352,7 @@ def test_bad_assignments(lumiere, assignment, message):
 @pytest.mark.parametrize("option", ["--list", "--set=1.image=a.png"])
 def test_it_is_not_for_comfyuis_own_folder(lumiere, monkeypatch, option):
     monkeypatch.setattr(cli, "find_spec", lambda name: name)
-    assert_refused(lumiere(COPY, option), "this is ComfyUI's own folder")
+    assert_refused(lumiere(COPY, option), "ComfyUI is found from here .installed, or in this folder.")
 
 
 def test_devices_and_output_folders_are_tried_before_anything_runs(lumiere, tmp_path):
@@ -361,7 +360,7 @@ def test_devices_and_output_folders_are_tried_before_anything_runs(lumiere, tmp_
     assert_refused(lumiere(COPY, "--output", str(lumiere.media / "a.png")), "cannot write into")
 
 
-def test_results_are_dropped_after_their_last_reader_and_idle_nodes_do_not_run(tmp_path):
+def test_results_are_dropped_after_their_last_reader_and_idle_nodes_do_not_run(tmp_path, monkeypatch):
     made, alive = [], []
 
     class Make(io.ComfyNode):
@@ -386,7 +385,8 @@ def test_results_are_dropped_after_their_last_reader_and_idle_nodes_do_not_run(t
     graph |= {"4": api("End", images=["3", 0]), "5": api("Make", images=["5", 0])}  # no output needs 5, a cycle
     path = tmp_path / "graph.json"
     path.write_text(json.dumps(graph))
-    assert run_workflow(path, [], Settings(device="cpu", output=tmp_path), [Make, End]) == []
+    monkeypatch.setattr(run, "CLASSES", [Make, End])
+    assert run.run_workflow(path, [], Settings(device="cpu", output=tmp_path)) == []
     assert alive == [[], [True], [False, True], [False, False, True]]
 
 

@@ -5,8 +5,8 @@ Both hosts offer the same names:
 io: the classes of which schemas are made. ComfyExtension: what a pack's list of nodes derives from.
 register_model_folder(): make the model folder known. checkpoint_names(kinds): files to choose from, bundled ones too.
 checkpoint_path(name): where such a file lies. load_model(path, kinds, dtype) -> MODEL. load_text_encoder(path) -> CLIP,
-or None where the checkpoint names no encoder. encode_text(clip, text) -> CONDITIONING. model_info(model, kinds) ->
-CheckpointInfo; a MODEL of another kind is an error.
+or None where the checkpoint names no encoder, or none that is there. encode_text(clip, text) -> CONDITIONING.
+model_info(model, kinds) -> CheckpointInfo; a MODEL of another kind is an error.
 sample_video(model, plan, positive, negative, seed, start, mask, keep_known) -> clip (1, 3, T, H, W) in [-1, 1]: by a
 base network, through whatever is patched onto the MODEL.
 placed(model, plan, node): a context in which the bare network runs; gives the keywords of lumiere_core's `sample` that

@@ -22,6 +22,7 @@ from ....lumiere_core.video_io import read_video, to_uint8, write_video
 from . import io
 from .models import encode_text, inside, settings
 
+_IMAGES = io.Image.Input("images")
 WEBP_METHODS = {"default": 4, "fastest": 0, "slowest": 6}
 
 
@@ -32,136 +33,103 @@ class VideoClip(NamedTuple):
     fps: float
 
 
-class _CoreNode(io.ComfyNode):
-    """The node of that name, its schema as class attributes. An upload input's options are the input folder's files."""
-
-    inputs: Sequence[io.Input]
-    outputs: Sequence[io.Type]
-    is_output_node = False
-
-    @classmethod
-    def define_schema(cls):
-        inputs = [replace(spec, options=_input_files(spec.upload)) if spec.upload else spec for spec in cls.inputs]
-        outputs = [type.Output() for type in cls.outputs]
-        return io.Schema(cls.__name__, inputs=inputs, outputs=outputs, is_output_node=cls.is_output_node)
+CORE_NODES: list[type[io.ComfyNode]] = []
 
 
-class LoadImage(_CoreNode):
-    inputs = [io.Combo.Input("image", upload="image")]
-    outputs = [io.Image, io.Mask]
+def _core_node(*inputs: io.Input, outputs: Sequence[io.Type], writes: bool = False):
+    """Make the decorated function the `execute` of core's node of that name. Upload inputs get their options here."""
 
-    @staticmethod
-    def execute(image):
-        return io.NodeOutput(*_read_image(input_path("image", image)))
+    def register(execute):
+        def define_schema():
+            specs = [replace(spec, options=_input_files(spec.upload)) if spec.upload else spec for spec in inputs]
+            return io.Schema(name, inputs=specs, outputs=[kind.Output() for kind in outputs], is_output_node=writes)
 
+        name = execute.__name__
+        methods = {"define_schema": staticmethod(define_schema), "execute": staticmethod(execute)}
+        CORE_NODES.append(type(name, (io.ComfyNode,), methods))
+        return CORE_NODES[-1]
 
-class LoadVideo(_CoreNode):
-    inputs = [io.Combo.Input("file", upload="video")]
-    outputs = [io.Video]
-
-    @staticmethod
-    def execute(file):
-        return io.NodeOutput(VideoClip(*read_video(input_path("file", file))))
+    return register
 
 
-class GetVideoComponents(_CoreNode):
-    inputs = [io.Video.Input("video")]
-    outputs = [io.Image, io.Audio, io.Float, io.Int, io.Combo]
-
-    @staticmethod
-    def execute(video):
-        return io.NodeOutput(video.frames, None, video.fps, 8, "sRGB")
+@_core_node(io.Combo.Input("image", upload="image"), outputs=[io.Image, io.Mask])
+def LoadImage(image):
+    return io.NodeOutput(*_read_image(input_path("image", image)))
 
 
-class CreateVideo(_CoreNode):
-    inputs = [
-        io.Image.Input("images"),
-        io.Float.Input("fps", default=30.0, min=1.0, max=120.0, step=1.0),
-        io.Audio.Input("audio", optional=True),
-        io.Int.Input("bit_depth", default=8, min=8, max=8, optional=True),
-    ]
-    outputs = [io.Video]
-
-    @staticmethod
-    def execute(images, fps, audio=None, bit_depth=8):
-        return io.NodeOutput(VideoClip(images[..., :3], fps))
+@_core_node(io.Combo.Input("file", upload="video"), outputs=[io.Video])
+def LoadVideo(file):
+    return io.NodeOutput(VideoClip(*read_video(input_path("file", file))))
 
 
-class SaveVideo(_CoreNode):
-    _encoding = io.DynamicCombo.Input("encoding", options=[io.Option("auto")], optional=True)
-    _codecs = [io.Option("auto"), io.Option("h264", [_encoding])]
-    _codec = io.DynamicCombo.Input("codec", options=_codecs, optional=True)
-    inputs = [
-        io.Video.Input("video"),
-        io.String.Input("filename_prefix", default="video/ComfyUI"),
-        io.DynamicCombo.Input("format", options=[io.Option("auto", [_codec]), io.Option("mp4", [_codec])]),
-        _codec,  # core's older form
-    ]
-    outputs = [io.Video]
-    is_output_node = True
-
-    @staticmethod
-    def execute(video, filename_prefix, format, codec=None):
-        path = output_path(filename_prefix, ".mp4")
-        write_video(path, video.frames, video.fps, settings().metadata)
-        return io.NodeOutput(video, files=[path])
+@_core_node(io.Video.Input("video"), outputs=[io.Image, io.Audio, io.Float, io.Int, io.Combo])
+def GetVideoComponents(video):
+    return io.NodeOutput(video.frames, None, video.fps, 8, "sRGB")
 
 
-class SaveAnimatedWEBP(_CoreNode):
-    inputs = [
-        io.Image.Input("images"),
-        io.String.Input("filename_prefix", default="ComfyUI"),
-        io.Float.Input("fps", default=6.0, min=0.01, max=1000.0, step=0.01),
-        io.Boolean.Input("lossless", default=True),
-        io.Int.Input("quality", default=80, min=0, max=100),
-        io.Combo.Input("method", options=list(WEBP_METHODS), default="default"),
-    ]
-    outputs = [io.Image]
-    is_output_node = True
-
-    @staticmethod
-    def execute(images, filename_prefix, fps, lossless, quality, method):
-        path = output_path(filename_prefix, ".webp")
-        options = {"lossless": lossless, "quality": quality, "method": WEBP_METHODS[method]}
-        write_video(path, images[..., :3], fps, settings().metadata, **options)
-        return io.NodeOutput(images, files=[path])
+@_core_node(
+    _IMAGES,
+    io.Float.Input("fps", default=30.0, min=1.0, max=120.0, step=1.0),
+    io.Audio.Input("audio", optional=True),
+    io.Int.Input("bit_depth", default=8, min=8, max=8, optional=True),
+    outputs=[io.Video],
+)
+def CreateVideo(images, fps, audio=None, bit_depth=8):
+    return io.NodeOutput(VideoClip(images[..., :3], fps))
 
 
-class SaveImage(_CoreNode):
-    inputs = [io.Image.Input("images"), io.String.Input("filename_prefix", default="ComfyUI")]
-    outputs = [io.Image]
-    is_output_node = True
-
-    @staticmethod
-    def execute(images, filename_prefix):
-        return io.NodeOutput(images, files=_write_images(images, filename_prefix))
+_ENCODING = io.DynamicCombo.Input("encoding", options=[io.Option("auto")], optional=True)
+_CODECS = [io.Option("auto"), io.Option("h264", [_ENCODING])]
+_CODEC = io.DynamicCombo.Input("codec", options=_CODECS, optional=True)
 
 
-class PreviewImage(_CoreNode):
+@_core_node(
+    io.Video.Input("video"),
+    io.String.Input("filename_prefix", default="video/ComfyUI"),
+    io.DynamicCombo.Input("format", options=[io.Option("auto", [_CODEC]), io.Option("mp4", [_CODEC])]),
+    _CODEC,  # where older files have it
+    outputs=[io.Video],
+    writes=True,
+)
+def SaveVideo(video, filename_prefix, format, codec=None):
+    path = output_path(filename_prefix, ".mp4")
+    write_video(path, video.frames, video.fps, settings().metadata)
+    return io.NodeOutput(video, files=[path])
+
+
+@_core_node(
+    _IMAGES,
+    io.String.Input("filename_prefix", default="ComfyUI"),
+    io.Float.Input("fps", default=6.0, min=0.01, max=1000.0, step=0.01),
+    io.Boolean.Input("lossless", default=True),
+    io.Int.Input("quality", default=80, min=0, max=100),
+    io.Combo.Input("method", options=list(WEBP_METHODS), default="default"),
+    outputs=[io.Image],
+    writes=True,
+)
+def SaveAnimatedWEBP(images, filename_prefix, fps, lossless, quality, method):
+    path = output_path(filename_prefix, ".webp")
+    options = {"lossless": lossless, "quality": quality, "method": WEBP_METHODS[method]}
+    write_video(path, images[..., :3], fps, settings().metadata, **options)
+    return io.NodeOutput(images, files=[path])
+
+
+@_core_node(_IMAGES, io.String.Input("filename_prefix", default="ComfyUI"), outputs=[io.Image], writes=True)
+def SaveImage(images, filename_prefix):
+    return io.NodeOutput(images, files=_write_images(images, filename_prefix))
+
+
+@_core_node(_IMAGES, outputs=[io.Image], writes=True)
+def PreviewImage(images):
     """Nobody is looking: the images go to the folder `preview` in the output folder."""
-
-    inputs = [io.Image.Input("images")]
-    outputs = [io.Image]
-    is_output_node = True
-
-    @staticmethod
-    def execute(images):
-        return io.NodeOutput(images, files=_write_images(images, "preview/ComfyUI"))
+    return io.NodeOutput(images, files=_write_images(images, "preview/ComfyUI"))
 
 
-class CLIPTextEncode(_CoreNode):
-    inputs = [io.String.Input("text", default="", multiline=True), io.Clip.Input("clip")]
-    outputs = [io.Conditioning]
-
-    @staticmethod
-    def execute(text, clip):
-        if clip is None:
-            raise ValueError("clip must be a text encoder; got nothing, so the checkpoint's was not found.")
-        return io.NodeOutput(encode_text(clip, text))
-
-
-CORE_NODES = (LoadImage, LoadVideo, GetVideoComponents, CreateVideo, CLIPTextEncode)
-CORE_NODES += (SaveVideo, SaveAnimatedWEBP, SaveImage, PreviewImage)
+@_core_node(io.String.Input("text", default="", multiline=True), io.Clip.Input("clip"), outputs=[io.Conditioning])
+def CLIPTextEncode(text, clip):
+    if clip is None:
+        raise ValueError("clip must be a text encoder; got nothing: the checkpoint names none, or it was not found.")
+    return io.NodeOutput(encode_text(clip, text))
 
 
 def input_path(input_name: str, name: str) -> Path:
@@ -179,7 +147,9 @@ def output_path(prefix: str, suffix: str) -> Path:
     folder = settings().output
     path = inside(folder, prefix)
     if path is None or prefix.endswith(("/", os.sep)):
-        raise ValueError(f"filename_prefix must name a file in the folder {folder}, such as video/clip; got {prefix!r}.")
+        raise ValueError(
+            f"filename_prefix must name a file in the folder {folder}, such as video/clip; got {prefix!r}."
+        )
     taken = re.compile(re.escape(path.name) + r"_(\d+)_")
     numbers = [int(found[1]) for file in path.parent.glob("*") if (found := taken.match(file.name))]
     return path.with_name(f"{path.name}_{max(numbers, default=0) + 1:05}_{suffix}")

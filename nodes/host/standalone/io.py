@@ -44,11 +44,12 @@ class Input:
 
     @property
     def choices(self) -> list[str]:
-        return [option.key if isinstance(option, Option) else option for option in self.options]
+        return [option if isinstance(option, str) else option.key for option in self.options]
 
     def chosen(self, value: Any) -> Sequence[Input]:
         """The inputs that a DynamicCombo's value brings along; none for other types."""
-        return next((option.inputs for option in self.options if isinstance(option, Option) and option.key == value), ())
+        options = self.options if self.type == DYNAMIC_COMBO else ()
+        return next((inputs for key, inputs in options if key == value), ())
 
 
 class Output(NamedTuple):

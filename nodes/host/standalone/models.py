@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from glob import glob
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -71,8 +72,8 @@ def register_model_folder() -> None:
 
 def checkpoint_names(kinds: tuple[str, ...]) -> list[str]:
     """Names of the files of these kinds, and of those whose kind cannot be told, sorted; "sub/file" in subfolders."""
-    found = (glob("**/*.safetensors", root_dir=folder, recursive=True) for folder in _folders())
-    names = {Path(name).as_posix() for names in found for name in names}
+    found = [glob("**/*.safetensors", root_dir=folder, recursive=True) for folder in _folders()]
+    names = {Path(name).as_posix() for name in chain(*found)}
     return sorted(name for name in names if _kind(name) in (*kinds, None))
 
 
@@ -104,7 +105,7 @@ def load_model(path: Path, kinds: tuple[str, ...], dtype: str) -> Model:
 
 
 def load_text_encoder(path: Path) -> text_encoders.TextEncoder | None:
-    """The encoder that a checkpoint names; None where it names none and, with a warning, where the file is not there."""
+    """The encoder that a checkpoint names; None where it names none or, with a warning, that is not there."""
     name = load_info(path).text_encoder
     if name is None:
         return None

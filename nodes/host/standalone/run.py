@@ -17,8 +17,9 @@ from ...extension import NODES
 from .core_nodes import CORE_NODES, input_path, output_path
 from .io import Input, keywords
 from .models import MEDIA, Settings, using
-from .workflow import Graph, Link, Node, NodeClass, canvas_widgets, default_value, read_workflow
+from .workflow import Graph, Link, Node, canvas_widgets, default_value, read_workflow
 
+CLASSES = (*CORE_NODES, *NODES)
 # Widgets that have no list of choices: in words, as Python's types, and how text becomes one.
 KINDS = {
     "INT": ("a whole number", (int,), int),
@@ -28,31 +29,27 @@ KINDS = {
 }
 
 
-def run_workflow(
-    path: Path, assignments: Sequence[str], settings: Settings, nodes: Sequence[NodeClass] = NODES
-) -> list[Path]:
+def run_workflow(path: Path, assignments: Sequence[str], settings: Settings) -> list[Path]:
     """Run an API or canvas file, after assignments such as "3.seed=5"; the written files, in order.
 
-    nodes: classes to know beside the core ones. Raises ValueError, naming node, class and input, for what cannot be
-    run; nothing has been computed or written then, unless a node itself failed.
+    Raises ValueError, naming node, class and input, for what cannot be run; nothing has been computed or written then,
+    unless a node itself failed.
     """
     _check_settings(settings)
     require_writable(settings.output / "video")
     with using(settings):
-        graph = _read(path, assignments, nodes)
+        graph = _read(path, assignments)
         order = _check(graph)
     with using(replace(settings, metadata=graph.metadata())), torch.inference_mode():
         return _execute(order)
 
 
-def list_settable(
-    path: Path, assignments: Sequence[str], settings: Settings, nodes: Sequence[NodeClass] = NODES
-) -> str:
+def list_settable(path: Path, assignments: Sequence[str], settings: Settings) -> str:
     """One line per node, and one per input that can be set: its value, and what it may be."""
     _check_settings(settings)
     lines = []
     with using(settings):
-        for node in _read(path, assignments, nodes).nodes.values():
+        for node in _read(path, assignments).nodes.values():
             lines.append(f"{node.id} {node.schema.node_id}")
             for name, spec in _settable(node).items():
                 value = node.inputs.get(name, default_value(spec))
@@ -67,8 +64,9 @@ def describe(spec: Input) -> str:
     if spec.type not in KINDS:
         what = "a file in the input folder, such as" if spec.upload else "one of"
         return f"{what} {', '.join(spec.choices) or '(there is none)'}"
+    words, _, _ = KINDS[spec.type]
     bounds = [f"from {spec.min}"] * (spec.min is not None) + [f"to {spec.max}"] * (spec.max is not None)
-    return " ".join([KINDS[spec.type][0], *bounds])
+    return " ".join([words, *bounds])
 
 
 def _check_settings(settings: Settings) -> None:
@@ -78,8 +76,8 @@ def _check_settings(settings: Settings) -> None:
             raise ValueError(f"run: the {name} folder {folder} is not there.")
 
 
-def _read(path: Path, assignments: Sequence[str], nodes: Sequence[NodeClass]) -> Graph:
-    graph = read_workflow(path, [*CORE_NODES, *nodes])
+def _read(path: Path, assignments: Sequence[str]) -> Graph:
+    graph = read_workflow(path, CLASSES)
     for assignment in assignments:
         _assign(graph, assignment)
     return graph
@@ -113,8 +111,9 @@ def _settable(node: Node) -> dict[str, Input]:
 
 def _parse(spec: Input, text: str) -> Any:
     """Text as the input's type has it; what is no such value stays text, for the check to name."""
+    _, _, parse = KINDS.get(spec.type, KINDS["STRING"])
     try:
-        return KINDS[spec.type][2](text)
+        return parse(text)
     except (KeyError, ValueError):
         return text
 
@@ -175,8 +174,8 @@ def _check_value(name: str, spec: Input, value: Any) -> None:
 def _fits(spec: Input, value: Any) -> bool:
     if spec.type not in KINDS:
         return isinstance(value, str) and value in spec.choices
-    fits = type(value) in KINDS[spec.type][1]
-    return fits and (spec.min is None or value >= spec.min) and (spec.max is None or value <= spec.max)
+    _, types, _ = KINDS[spec.type]
+    return type(value) in types and (spec.min is None or value >= spec.min) and (spec.max is None or value <= spec.max)
 
 
 def _execute(order: Sequence[Node]) -> list[Path]:

@@ -127,10 +127,9 @@ def _api_node(id: str, entry: dict, known: Known) -> Node:
 
 
 def _from_canvas(data: dict, known: Known) -> Graph:
-    definitions = data.get("definitions")
-    if isinstance(definitions, dict) and definitions.get("subgraphs"):
-        raise ValueError("it has subgraphs, which only ComfyUI runs. Unpack them there, or save in the API format.")
     try:
+        if (data.get("definitions") or {}).get("subgraphs"):
+            raise ValueError("it has subgraphs, which only ComfyUI runs. Unpack them there, or save in the API format.")
         links = {link[0]: Link(str(link[1]), link[2]) for link in data.get("links") or []}
         nodes = [_canvas_node(entry, links, known) for entry in data["nodes"] if entry["type"] not in NOTES]
     except (AttributeError, IndexError, KeyError, TypeError) as error:
