@@ -102,6 +102,7 @@ def _assign(graph: Graph, assignment: str) -> None:
     for entry in graph.canvas["nodes"] if graph.canvas else ():
         if str(entry["id"]) == id:
             entry["widgets_values"] = canvas_widgets(node)
+            entry.pop("widgets_values_named", None)  # newer canvases save, and may prefer, these too
 
 
 def _settable(node: Node) -> dict[str, Input]:
