@@ -33,99 +33,86 @@ def dtype():
     )
 
 
-def seed():
-    return io.Int.Input(
-        "seed",
-        default=0,
-        min=0,
-        max=LARGEST_SEED,
-        control_after_generate=True,
-        tooltip="Where the noise comes from. The same seed draws the same noise, whatever the windows and the device.",
-    )
+def sampling(steps: int, cfg: float) -> list:
+    """seed, steps, cfg, sampler, scheduler, in this order; steps and cfg are defaults."""
+    return [
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=LARGEST_SEED,
+            control_after_generate=True,
+            tooltip="Where the noise comes from. The same seed draws the same noise, whatever the windows and the "
+            "device.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=steps,
+            min=1,
+            max=1000,
+            tooltip="Denoising steps. More take longer and change less and less.",
+        ),
+        io.Float.Input(
+            "cfg",
+            default=cfg,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="Classifier-free guidance: how strongly the video follows the prompt. 1 is none and twice as fast.",
+        ),
+        io.Combo.Input(
+            "sampler",
+            options=list(SAMPLERS),
+            default="dpmpp_2m",
+            tooltip="How a step is taken. dpmpp_2m needs the fewest steps; euler_ancestral and ddpm add noise as they "
+            "go.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=list(SPACINGS),
+            default="normal",
+            tooltip="How the steps are spread over the noise levels.",
+        ),
+    ]
 
 
-def steps(default: int):
-    return io.Int.Input(
-        "steps",
-        default=default,
-        min=1,
-        max=1000,
-        tooltip="Denoising steps. More take longer and change less and less.",
-    )
-
-
-def cfg(default: float):
-    return io.Float.Input(
-        "cfg",
-        default=default,
-        min=0.0,
-        max=100.0,
-        step=0.1,
-        round=0.01,
-        tooltip="Classifier-free guidance: how strongly the video follows the prompt. 1 is none and twice as fast.",
-    )
-
-
-def sampler():
-    return io.Combo.Input(
-        "sampler",
-        options=list(SAMPLERS),
-        default="dpmpp_2m",
-        tooltip="How a step is taken. dpmpp_2m needs the fewest steps; euler_ancestral and ddpm add noise as they go.",
-    )
-
-
-def scheduler():
-    return io.Combo.Input(
-        "scheduler",
-        options=list(SPACINGS),
-        default="normal",
-        tooltip="How the steps are spread over the noise levels.",
-    )
-
-
-def window(what: str):
-    return io.Int.Input(
-        "window",
-        default=0,
-        min=0,
-        max=LONGEST_CLIP,
-        advanced=True,
-        tooltip=f"Frames that {what} sees at once; a longer clip is made of overlapping windows that are fused at "
-        "every step (MultiDiffusion). 0 is what the checkpoint was trained on.",
-    )
-
-
-def overlap():
-    return io.Int.Input(
-        "overlap",
-        default=-1,
-        min=-1,
-        max=LONGEST_CLIP,
-        advanced=True,
-        tooltip="Frames that neighbouring windows share at least; must be less than the window. More is smoother and "
-        "slower. -1 is the checkpoint's own, or a quarter of the window.",
-    )
-
-
-def fuse():
-    return io.Combo.Input(
-        "fuse",
-        options=list(WEIGHTS),
-        default="flat",
-        advanced=True,
-        tooltip="How much each frame of a window counts where windows overlap: flat is the paper's plain mean, pyramid "
-        "and hann trust a window's middle more.",
-    )
-
-
-def loop():
-    return io.Boolean.Input(
-        "loop",
-        default=False,
-        advanced=True,
-        tooltip="The last windows wrap around, so that the end of the clip leads into its start.",
-    )
+def windows(what: str) -> list:
+    """window, overlap, fuse, loop, in this order, all for experts; `what` sees the windows."""
+    return [
+        io.Int.Input(
+            "window",
+            default=0,
+            min=0,
+            max=LONGEST_CLIP,
+            advanced=True,
+            tooltip=f"Frames that {what} sees at once; a longer clip is made of overlapping windows that are fused at "
+            "every step (MultiDiffusion). 0 is what the checkpoint was trained on.",
+        ),
+        io.Int.Input(
+            "overlap",
+            default=-1,
+            min=-1,
+            max=LONGEST_CLIP,
+            advanced=True,
+            tooltip="Frames that neighbouring windows share at least; must be less than the window. More is smoother "
+            "and slower. -1 is the checkpoint's own, or a quarter of the window.",
+        ),
+        io.Combo.Input(
+            "fuse",
+            options=list(WEIGHTS),
+            default="flat",
+            advanced=True,
+            tooltip="How much each frame of a window counts where windows overlap: flat is the paper's plain mean, "
+            "pyramid and hann trust a window's middle more.",
+        ),
+        io.Boolean.Input(
+            "loop",
+            default=False,
+            advanced=True,
+            tooltip="The last windows wrap around, so that the end of the clip leads into its start.",
+        ),
+    ]
 
 
 def side(name: str, tooltip: str):

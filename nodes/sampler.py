@@ -28,11 +28,7 @@ class STUNetSampler(io.ComfyNode):
                 io.Model.Input("model", tooltip="A STUNet from LoadSTUNet, patched or not."),
                 inputs.positive(),
                 inputs.negative(),
-                inputs.seed(),
-                inputs.steps(25),
-                inputs.cfg(3.0),
-                inputs.sampler(),
-                inputs.scheduler(),
+                *inputs.sampling(steps=25, cfg=3.0),
                 io.Float.Input(
                     "denoise",
                     default=1.0,
@@ -64,10 +60,7 @@ class STUNetSampler(io.ComfyNode):
                     tooltip="Pixels outside the latent's noise mask come out exactly as they went in. Off, the mask is "
                     "ignored.",
                 ),
-                inputs.window("the network"),
-                inputs.overlap(),
-                inputs.fuse(),
-                inputs.loop(),
+                *inputs.windows("the network"),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The frames, in order."),
