@@ -28,12 +28,19 @@ def test_metadata_say_what_a_file_is_and_how_it_was_made(name, kind):
     assert {"recipe", "steps", "device"} <= info.training.keys()
 
 
-def test_a_growing_circle_is_drawn_as_asked(pipeline):
+@pytest.mark.parametrize(
+    "words",
+    [("orange", "circle", "growing", "navy"), ("blue", "square", "moving up", "black")],
+    ids=lambda words: words[2],
+)
+def test_clips_show_what_was_asked_for(pipeline, words):
     """At defaults, and judged by classical vision; random weights, a wrong schedule or a deaf text path fail."""
-    clip = pipeline.generate("an orange circle growing on a navy background", seed=0, super_resolution=False)
+    color, shape, motion, background = words
+    prompt = f"a {color} {shape} {motion} on a {background} background"
+    clip = pipeline.generate(prompt, seed=0, super_resolution=False)
     assert clip.frames.shape == (80, 32, 32, 3)
     seen = judge_clip(clip.frames.numpy(), clip.fps)
-    assert (seen.color, seen.shape, seen.background, seen.motion) == ("orange", "circle", "navy", "growing")
+    assert (seen.color, seen.shape, seen.motion, seen.background) == words
 
 
 def test_super_resolution_keeps_what_the_base_drew(pipeline):
