@@ -102,15 +102,15 @@ def sample_video(
 def placed(model, plan: SamplingPlan, node: str) -> Iterator[dict]:
     """The network on its device with its weight patches applied, for as long as the context lasts."""
     _warn_of_sampler_patches(model, node)
-    network, device, dtype = model.model.diffusion_model, model.load_device, _compute_dtype(model)
-    needed = SPARE * network_bytes(network.config, *plan.window_size, dtype)
+    device, dtype = model.load_device, _compute_dtype(model)
+    needed = SPARE * network_bytes(model.model.diffusion_model.config, *plan.window_size, dtype)
     with management.cuda_device_context(device):
         management.load_models_gpu([model], memory_required=needed)
         fit = 1 if management.is_device_cpu(device) else int(model.get_free_memory(device) // needed)
         model.pre_run()
         try:
             yield {
-                "network": network_call(network, device, dtype),
+                "network": network_call(model.model.diffusion_model, device, dtype),  # a patched one from here on
                 "dtype": dtype,
                 "batch": max(1, min(fit, len(plan.windows))),
                 "is_out_of_memory": management.is_oom,
