@@ -38,6 +38,15 @@ def find_text_encoder(name: str | None, checkpoint: Path) -> Path:
     )
 
 
+def find_style(name: str | Path) -> Path:
+    """A style file: a path, or the name of a bundled style such as "toy-watercolor"."""
+    path = Path(name)
+    bundled = WEIGHTS / f"{path.name.removesuffix('.safetensors')}.safetensors"
+    if path.is_file() or not bundled.is_file() or bundled.name in (BASE, SSR):
+        return path
+    return bundled
+
+
 def find_recipe(name: str | Path) -> Path:
     """A recipe file: a path, or the name of a bundled recipe such as "toy"."""
     path = Path(name)

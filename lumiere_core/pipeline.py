@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,14 +13,19 @@ import torch
 
 from . import bundled
 from .checkpoint import CheckpointInfo, load_stunet
+from .conditioning import CONDITION_CHANNELS, Condition, Given
 from .devices import resolve_device, resolve_dtype
+from .fitting import fit_video
 from .memory import clear_out_of_memory, require_clip_memory
 from .networks import STUNet
-from .sampling import SamplingPlan, network_call, plan_sampling, sample, super_resolve
+from .sampling import SamplingPlan, network_call, plan_sampling, sample_base, super_resolve
+from .style import Style, stylize
 from .text import TextEncoder, load_text_encoder
 from .video_tensor import frames_to_video, video_to_frames
 
 BASE_STAGE, SSR_STAGE = "base", "super-resolution"
+BASE_CHANNELS = (3, 3 + CONDITION_CHANNELS)  # a text-to-video net's, a conditional one's
+DEFAULT_STRENGTH = 0.8
 
 # progress(stage, windows evaluated, windows in all), from (stage, 0, ...) on; see SamplingPlan.evaluations
 Progress = Callable[[str, int, int], None]
@@ -35,6 +42,19 @@ class Clip:
     frames: torch.Tensor
     low_res: torch.Tensor
     fps: float
+
+
+@dataclass(frozen=True)
+class Start:
+    """A video to start from (SDEdit): frames (T, H, W, 3) in [0, 1], of which `strength`, 0 to 1, is made anew."""
+
+    frames: torch.Tensor
+    strength: float
+    fit: str = "crop"
+
+    def clip(self, plan: SamplingPlan) -> torch.Tensor:
+        """Its first frames, fitted: (1, 3, T, H, W) in [-1, 1]."""
+        return fit_video(self.frames[: plan.frames], (plan.height, plan.width), self.fit)[0]
 
 
 @dataclass(frozen=True)
@@ -73,9 +93,14 @@ class LumierePipeline:
         """
         place = resolve_device(device)
         loader = _Loader(text_encoder, place, resolve_dtype(dtype, place))
-        base = loader.model(checkpoint, bundled.BASE, ("base", "t2i"), channels=3)
-        ssr = loader.model(ssr_checkpoint, bundled.SSR, ("ssr",), channels=6) if super_resolution else None
+        base = loader.model(checkpoint, bundled.BASE, ("base", "t2i"), channels=BASE_CHANNELS)
+        ssr = loader.model(ssr_checkpoint, bundled.SSR, ("ssr",), channels=(6,)) if super_resolution else None
         return cls(base, ssr, place, loader.dtype)
+
+    def stylized(self, style: Style, alpha: float) -> LumierePipeline:
+        """The same with the base network's spatial weights blended with a style's; see `stylize`."""
+        base = dataclasses.replace(self.base, network=stylize(self.base.network, style, alpha))
+        return LumierePipeline(base, self.ssr, self.device, self.dtype)
 
     def generate(
         self,
@@ -94,37 +119,54 @@ class LumierePipeline:
         window: int | None = None,
         overlap: int | None = None,
         fuse: str = "flat",
+        base_window: int | None = None,
+        base_overlap: int | None = None,
+        loop: bool = False,
+        given: Given | None = None,
+        video: torch.Tensor | None = None,
+        strength: float | None = None,
         progress: Progress | None = None,
     ) -> Clip:
         """Make a video. What is None comes from the checkpoint.
 
         frames: any number from 1. size: of the base video, (height, width) or the side of a square; the result is
         that times the SSR's scale. steps, guidance, sampler, scheduler: of the base network. ssr_steps, window,
-        overlap, fuse: of the SSR, which runs over overlapping windows of so many frames that are fused at each step.
+        overlap: of the SSR, which runs over overlapping windows of so many frames that are fused at each step;
+        base_window, base_overlap: likewise of the base, for clips longer than it was trained on. fuse, loop: of both;
+        loop leads the clip's end into its start.
+        given: images or a video of which pixels are known, and come out exactly; in the SSR too where they are large
+        enough. video: frames (T, H, W, 3) in [0, 1] to make something else of (SDEdit), strength: how much else, 0
+        to 1; the clip has their frames, or their first ones.
         super_resolution: None is yes where an SSR is loaded. The same seed gives the same video.
         Raises ValueError for what cannot be made, before anything is computed.
         """
+        start = _start(video, strength, given)
+        size = _pair(self.base.info.size if size is None else size)
         base_plan = plan_sampling(
             self.base.info,
-            self.base.info.frames if frames is None else frames,
-            _pair(self.base.info.size if size is None else size),
+            _frames(frames, self.base.info.frames, given, video),
+            size,
             steps=steps,
             guidance=guidance,
             sampler=sampler,
             scheduler=scheduler,
+            window=base_window,
+            overlap=base_overlap,
             fuse=fuse,
+            loop=loop,
+            denoise=1.0 if start is None else start.strength,
         )
         ssr_options = {"steps": ssr_steps, "window": window, "overlap": overlap}
         ssr_plan = None
         if self._wants_ssr(super_resolution, **ssr_options):
-            size = base_plan.height, base_plan.width
-            ssr_plan = self._ssr_plan(base_plan.frames, size, fuse=fuse, **ssr_options)
+            ssr_plan = self._ssr_plan(base_plan.frames, size, fuse=fuse, loop=loop, **ssr_options)
             self._require_memory(self.ssr, ssr_plan)
         self._require_memory(self.base, base_plan)
         with torch.inference_mode(), clear_out_of_memory("generate"):
             texts = _encode([self.base, self.ssr] if ssr_plan else [self.base], prompt, negative)
-            low_res = self._generate(base_plan, texts, seed, progress)
-            video = self._upscale(ssr_plan, low_res, texts, seed, progress) if ssr_plan else low_res
+            low_res = self._generate(base_plan, texts, seed, progress, given, start)
+            known = self._known_at_full_size(ssr_plan, given)
+            video = self._upscale(ssr_plan, low_res, texts, seed, progress, known) if ssr_plan else low_res
         small = video_to_frames(low_res)
         return Clip(video_to_frames(video) if ssr_plan else small, small, self.base.info.fps)
 
@@ -172,14 +214,28 @@ class LumierePipeline:
         config = model.network.config
         require_clip_memory(model.info.kind, config, plan.shape[2:], plan.window_size, self.device, self.dtype)
 
-    def _upscale(self, plan: SamplingPlan, low_res: torch.Tensor, texts, seed: int, progress) -> torch.Tensor:
+    def _upscale(self, plan: SamplingPlan, low_res: torch.Tensor, texts, seed: int, progress, known=None):
         options = self._options(self.ssr, SSR_STAGE, plan, progress)
-        return super_resolve(plan=plan, low_res=low_res, seed=seed, **_texts(texts, self.ssr), **options)
+        return super_resolve(plan=plan, low_res=low_res, seed=seed, known=known, **_texts(texts, self.ssr), **options)
 
-    def _generate(self, plan: SamplingPlan, texts, seed: int, progress) -> torch.Tensor:
-        options = self._options(self.base, BASE_STAGE, plan, progress)
-        cond, uncond = ({"text": text} for text in _texts(texts, self.base).values())
-        return sample(plan=plan, cond=cond, uncond=uncond, seed=seed, **options)
+    def _generate(self, plan: SamplingPlan, texts, seed: int, progress, given: Given | None, start: Start | None):
+        options = self._options(self.base, BASE_STAGE, plan, progress) | _texts(texts, self.base)
+        if start is not None:
+            options["start"] = start.clip(plan)
+        if given is None:
+            return sample_base(plan=plan, seed=seed, **options)
+        condition = given.condition(plan.frames, (plan.height, plan.width))
+        options |= {"known": condition, "condition": condition, "negative_condition": condition}
+        options |= {"start": condition.clip}  # what core's samplers start from, given BuildConditioningMask's latent
+        return sample_base(plan=plan, seed=seed, **options)
+
+    def _known_at_full_size(self, plan: SamplingPlan | None, given: Given | None) -> Condition | None:
+        """What is known of the SSR's clip; nothing where the images would have to be enlarged themselves."""
+        if plan is None or given is None or not given.covers((plan.height, plan.width)):
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said at the base's size already
+            return given.condition(plan.frames, (plan.height, plan.width), self.ssr.info.scale)
 
     def _options(self, model: Model, stage: str, plan: SamplingPlan, progress: Progress | None) -> dict:
         """What both networks' runs have in common."""
@@ -195,13 +251,13 @@ class _Loader:
         self.text_encoder, self.device, self.dtype = text_encoder, device, dtype
         self.encoders: dict[Path, TextEncoder] = {}
 
-    def model(self, checkpoint: str | Path | None, default: str, kinds: tuple[str, ...], channels: int) -> Model:
+    def model(self, checkpoint: str | Path | None, default: str, kinds: tuple[str, ...], channels: tuple) -> Model:
         path = bundled.bundled_weights(default) if checkpoint is None else Path(checkpoint)
         info, network = load_stunet(path, kinds, self.dtype, self.device)
-        if network.config.in_channels != channels:
+        if network.config.in_channels not in channels:
             raise ValueError(
-                f"{path}: a network with {channels} input channels is needed here; this one has "
-                f"{network.config.in_channels}."
+                f"{path}: a network with {' or '.join(map(str, channels))} input channels is needed here; this one "
+                f"has {network.config.in_channels}."
             )
         return Model(info, network, self.encoder(network, info, path))
 
@@ -234,6 +290,27 @@ def _encode(models: list[Model], prompt: str, negative: str) -> dict[TextEncoder
 def _texts(texts: dict[TextEncoder, torch.Tensor], model: Model) -> dict[str, torch.Tensor]:
     """What a model hears, with and without the prompt: (1, L, D) each."""
     return dict(zip(("text", "negative"), texts[model.encoder].chunk(2), strict=True))
+
+
+def _start(video: torch.Tensor | None, strength: float | None, given: Given | None) -> Start | None:
+    if video is None:
+        if strength is not None:
+            raise ValueError("strength says how much of an input video is made anew; got no video.")
+        return None
+    if given is not None:
+        raise ValueError("a video to start from and known pixels cannot both be given; leave one out.")
+    return Start(video, DEFAULT_STRENGTH if strength is None else strength)
+
+
+def _frames(frames: int | None, default: int, given: Given | None, video: torch.Tensor | None) -> int:
+    """How many frames to make: what is asked for, else what an input video has, else the checkpoint's own."""
+    if video is not None:
+        if frames is not None and frames > len(video):
+            raise ValueError(f"frames must be at most {len(video)}, the input video's; got {frames}.")
+        return len(video) if frames is None else frames
+    if frames is None and given is not None and given.mode == "inpaint":
+        return len(given.images)
+    return default if frames is None else frames
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from .checkpoint import CheckpointInfo
+from .conditioning import CONDITION_CHANNELS, Condition, condition_channels, hears_condition, join_condition
 from .diffusion import (
     SAMPLERS,
     SPACINGS,
@@ -36,7 +38,10 @@ from .diffusion import (
 from .networks import STUNet
 from .ssr import condition_low_res
 
-Known = tuple[torch.Tensor, torch.Tensor]  # a clip (1, 3, T, H, W), and its change mask (1, 1, 1 or T, H, W)
+TEXT_ONLY = (
+    "this network was not trained on conditions (it has 3 input channels): known pixels are kept, but the rest of the "
+    "video is generated without regard to them."
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ def sample(
     seed: int,
     *,
     start: torch.Tensor | None = None,
-    known: Known | None = None,
+    known: Condition | None = None,
     windowed: Sequence[str] = (),
     dtype: torch.dtype = torch.float32,
     batch: int = 1,
@@ -197,6 +202,51 @@ def sample(
     return sampled if known is None else composite(sampled, *known)
 
 
+def sample_base(
+    network: Callable[..., torch.Tensor],
+    info: CheckpointInfo,
+    plan: SamplingPlan,
+    text: torch.Tensor,
+    negative: torch.Tensor,
+    seed: int,
+    *,
+    condition: Condition | None = None,
+    negative_condition: Condition | None = None,
+    **options,
+) -> torch.Tensor:
+    """Sample a base network's clip, (1, 3, T, H, W) in [-1, 1].
+
+    text, negative: (1, L, D) with and without the prompt; each comes with what is known of the clip, or None.
+    options: of `sample`; `known` is what holds the known pixels to what they are.
+    """
+    cond = {"text": text, **known_channels(info, plan.shape, condition)}
+    uncond = {"text": negative, **known_channels(info, plan.shape, negative_condition)}
+    windowed = [name for name in cond if name != "text"]
+    return sample(network, info, plan, cond, uncond, seed, windowed=windowed, **options)
+
+
+def known_channels(
+    info: CheckpointInfo, shape: tuple[int, ...], condition: Condition | None
+) -> dict[str, torch.Tensor]:
+    """The conditioning "condition" of a conditional network, zeros where nothing is known; none for another network.
+
+    Raises ValueError where the condition is of another size than the clip, shape (1, 3, T, H, W).
+    """
+    if condition is not None and condition.clip.shape[2:] != shape[2:]:
+        raise ValueError(
+            f"the conditioning's known pixels are of a clip of (frames, height, width) "
+            f"{tuple(condition.clip.shape[2:])}; the sampler's is {tuple(shape[2:])}. Wire BuildConditioningMask's "
+            "latent into the sampler, or give both the same frames, width and height."
+        )
+    if not hears_condition(info.config["in_channels"]):
+        if condition is not None:
+            warnings.warn(TEXT_ONLY, stacklevel=3)
+        return {}
+    if condition is None:
+        return {"condition": torch.zeros(1, CONDITION_CHANNELS, *shape[2:])}
+    return {"condition": condition_channels(*condition)}
+
+
 def super_resolve(
     network: Callable[..., torch.Tensor],
     info: CheckpointInfo,
@@ -227,13 +277,17 @@ def super_resolve(
 def network_call(stunet: STUNet, device: torch.device, dtype: torch.dtype) -> Callable[..., torch.Tensor]:
     """The network as `denoiser` calls it: the clip stays in RAM as float32, what is evaluated goes to the network.
 
-    low_res: the SSR's conditioning, (B, 3, T, H, W), joined to x by channels. A learned variance (output channels from
-    3 on, DeepFloyd IF) is dropped.
+    Joined to x by channels: low_res, the SSR's conditioning, (B, 3, T, H, W), or condition, C and M of a conditional
+    base, (B, 4, T, H, W); without one that knows nothing. A learned variance (output channels from 3 on, DeepFloyd IF)
+    is dropped.
     """
+    conditional = hears_condition(stunet.config.in_channels)
 
-    def network(x, timestep, text, low_res=None, noise_level=None):
+    def network(x, timestep, text, condition=None, low_res=None, noise_level=None):
         if low_res is not None:
             x = torch.cat([x, low_res], dim=1)  # (B, 6, T, H, W)
+        elif conditional:
+            x = join_condition(x, condition)
         noise_level = None if noise_level is None else noise_level.to(device)
         output = stunet(x.to(device, dtype), timestep.to(device), text.to(device), noise_level=noise_level)
         return output[:, :3].to("cpu", torch.float32)

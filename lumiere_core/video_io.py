@@ -18,6 +18,7 @@ import torch
 from .checkpoint import atomic_path
 
 SUFFIXES = (".mp4", ".gif", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 FRAME_NAME = "frame_{:05d}.png"
 PNG_FPS = 16.0  # what a folder of PNGs is read at: it cannot say
 
@@ -79,20 +80,27 @@ def is_folder(path: str | Path) -> bool:
 
 
 def read_video(path: str | Path) -> tuple[torch.Tensor, float]:
-    """Frames (T, H, W, 3) float32 in [0, 1], and frames per second, of anything that `write_video` writes.
+    """Frames (T, H, W, 3) float32 in [0, 1], and frames per second, of a video or an image, which is one frame.
 
-    In gif and webp, equal neighbours are stored, and come back, as one longer frame.
+    An alpha channel is dropped. In gif and webp, equal neighbours are stored, and come back, as one longer frame.
     """
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path}: no such file.")
     if path.is_dir():
         frames, fps = _read_pngs(path), PNG_FPS
-    elif path.suffix.lower() in (".gif", ".webp"):
+    elif path.suffix.lower() in (".gif", ".webp", *IMAGE_SUFFIXES):
         frames, fps = _read_pillow(path)
     else:
         frames, fps = _read_av(path)
     return torch.from_numpy(np.stack(frames)).float().div(255), fps
+
+
+def resample_fps(frames: torch.Tensor, fps: float, target: float) -> torch.Tensor:
+    """The frames (T, H, W, 3) nearest in time to those of a video of `target` frames per second, equally long."""
+    count = max(1, round(len(frames) * target / fps))
+    times = (torch.arange(count) + 0.5) / target
+    return frames[(times * fps).floor().long().clamp(max=len(frames) - 1)] if count != len(frames) else frames
 
 
 def to_uint8(frames) -> np.ndarray:
@@ -206,7 +214,7 @@ def _read_pngs(folder: Path) -> list[np.ndarray]:
 
 
 def _read_pillow(path: Path) -> tuple[list[np.ndarray], float]:
-    from PIL import Image, ImageSequence, UnidentifiedImageError
+    from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
     try:
         image = Image.open(path)
@@ -214,7 +222,7 @@ def _read_pillow(path: Path) -> tuple[list[np.ndarray], float]:
         raise ValueError(f"{path}: not an image or animation that can be read.") from error
     frames, milliseconds = [], 0
     for frame in ImageSequence.Iterator(image):
-        frames.append(np.asarray(frame.convert("RGB")))
+        frames.append(np.asarray(ImageOps.exif_transpose(frame).convert("RGB")))
         milliseconds += frame.info.get("duration", 0)
     return frames, 1000 * len(frames) / milliseconds if milliseconds else PNG_FPS
 

@@ -13,6 +13,7 @@ from lumiere_video.lumiere_core.networks import (
     TemporalLevelConfig,
     UNetConfig,
     inflate,
+    widen_input,
 )
 from lumiere_video.lumiere_core.text import build_text_encoder, text_info, text_tensors
 
@@ -24,10 +25,12 @@ MAX_TOKENS = 32
 def tiny(tmp_path_factory):
     """Paths of tiny checkpoints: text, base (8 x 8, 12 frames), ssr (x4, windows of 6 frames), t2i.
 
-    wide is a base network for another text encoder.
+    conditional is the base with the input <J, C, M>; restyled is the t2i with other weights; wide is a base network for
+    another text encoder.
     """
     folder = tmp_path_factory.mktemp("tiny")
-    paths = SimpleNamespace(**{name: folder / f"{name}.safetensors" for name in ("text", "base", "ssr", "t2i", "wide")})
+    names = ("text", "base", "conditional", "ssr", "t2i", "restyled", "wide")
+    paths = SimpleNamespace(**{name: folder / f"{name}.safetensors" for name in names})
     torch.manual_seed(0)
     encoder = build_text_encoder(TEXT_CONFIG, MAX_TOKENS)
     save_checkpoint(paths.text, text_tensors(encoder), text_info(TEXT_CONFIG, MAX_TOKENS, {}))
@@ -36,8 +39,12 @@ def tiny(tmp_path_factory):
     save_unet(paths.t2i, t2i, kind="t2i", frames=1, size=8, **common)
     base = inflate(t2i, tiny_temporal(halve=True), init="he")  # he: temporal layers that do something
     save_unet(paths.base, base, kind="base", frames=12, size=8, guidance=2.0, training={"recipe": "test"}, **common)
+    conditional = widen_input(base, 7)
+    torch.nn.init.normal_(conditional.conv_in.weight.data[:, 3:], std=0.3)
+    save_unet(paths.conditional, conditional, kind="base", frames=12, size=8, guidance=2.0, **common)
     ssr = inflate(tiny_unet(in_channels=6, noise_level_embedding=True), tiny_temporal(halve=False), init="he")
     save_unet(paths.ssr, ssr, kind="ssr", size=32, scale=4, window=6, overlap=2, noise_level=100, **common)
+    save_unet(paths.restyled, tiny_unet(), kind="t2i", frames=1, size=8, **common)
     save_unet(paths.wide, tiny_unet(text_dim=64), kind="base", **common)
     return paths
 

@@ -1,6 +1,7 @@
 """The pipeline from prompt to frames, on tiny random networks."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -108,13 +109,16 @@ class Upsampler:
 
 
 def test_learned_variance_is_dropped():
-    def network(x, timestep, text, noise_level):
-        return torch.cat([x, x + 1], dim=1)
+    class Network:
+        config = SimpleNamespace(in_channels=3)
+
+        def __call__(self, x, timestep, text, noise_level):
+            return torch.cat([x, x + 1], dim=1)
 
     text = torch.zeros(1, 1, 1)
 
     x = torch.randn(1, 3, 2, 4, 4)
-    assert torch.equal(network_call(network, torch.device("cpu"), torch.float32)(x, torch.zeros(1), text), x)
+    assert torch.equal(network_call(Network(), torch.device("cpu"), torch.float32)(x, torch.zeros(1), text), x)
 
 
 def test_half_precision_agrees_with_float32(tiny, pipeline):
