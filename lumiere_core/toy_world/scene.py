@@ -4,6 +4,7 @@ Lengths are fractions of the frame's short side, x to the right and y down from 
 seconds; angles are radians. Nothing here knows about pixels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import pi
 from typing import NamedTuple
@@ -77,13 +78,21 @@ def object_track(moving: MovingObject, times_seconds: np.ndarray) -> Track:
     return Track(x, y, radius, rotation)
 
 
-def sample_scene(rng: np.random.Generator, split: str = "train", two_objects_probability: float = 0.1) -> Scene:
-    """A random scene whose shape-colour-motion combinations all belong to `split`: "train", "held_out" or "all"."""
+def sample_scene(
+    rng: np.random.Generator,
+    split: str = "train",
+    two_objects_probability: float = 0.1,
+    motions: Mapping[str, float] | None = None,
+) -> Scene:
+    """A random scene whose shape-colour-motion combinations all belong to `split`: "train", "held_out" or "all".
+
+    motions: how many times as often as others a motion is drawn for the first object.
+    """
     if split not in COMBINATIONS_BY_SPLIT:
         raise ValueError(f"sample_scene: split must be one of {', '.join(COMBINATIONS_BY_SPLIT)}; got {split!r}.")
     combinations = COMBINATIONS_BY_SPLIT[split]
     background = pick(rng, BACKGROUNDS)
-    first = pick(rng, combinations)
+    first = pick_weighted(rng, combinations, motions) if motions else pick(rng, combinations)
     if rng.random() >= two_objects_probability:
         return make_scene(*first, background, rng)
     second = pick(rng, combinations)
@@ -219,6 +228,12 @@ MOTION_SAMPLERS = dict.fromkeys(LINEAR_DIRECTIONS, sample_linear) | {
 def pick(rng: np.random.Generator, choices):
     """One of a sequence, evenly; many times faster than rng.choice on a short tuple."""
     return choices[int(rng.integers(len(choices)))]
+
+
+def pick_weighted(rng: np.random.Generator, combinations, motions: Mapping[str, float]):
+    """One of the (shape, color, motion), each with the weight of its motion, which is 1 unless `motions` names it."""
+    weights = np.array([motions.get(motion, 1.0) for _, _, motion in combinations])
+    return combinations[int(rng.choice(len(combinations), p=weights / weights.sum()))]
 
 
 def check_known(name: str, value: str, known: tuple[str, ...]) -> None:

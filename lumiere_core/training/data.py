@@ -10,18 +10,14 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset
 
 from ..toy_world import CLIP_SECONDS, FPS, caption, render_frames, sample_scene, still_caption
+from .masks import draw_change_mask
 from .recipe import Phase, Stage
 
 CLIP_FRAMES = int(CLIP_SECONDS * FPS)
 
 
-class ToyWorldBatches(Dataset):
-    """Item i is the whole batch of training step i: captions, video in [-1, 1], noise and noise levels.
-
-    video: (B, 3, T, H, W). timesteps: (B,) integers, one per clip, even or biased to noisy ones (Stage.timestep_bias).
-    noise: like video. For an SSR also low_res: (B, 3, T, H/scale, W/scale), noise_level: (B,) uniform integers,
-    low_res_noise: like video.
-    """
+class StageBatches(Dataset):
+    """Item i is the whole batch of training step i. tokenize: texts -> token ids and attention mask, both (B, L)."""
 
     def __init__(self, stage: Stage, tokenize, seed: int):
         self.stage, self.tokenize, self.seed = stage, tokenize, seed
@@ -29,10 +25,27 @@ class ToyWorldBatches(Dataset):
     def __len__(self) -> int:
         return self.stage.steps
 
+    def _random(self, step: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, zlib.crc32(self.stage.name.encode()), step])
+
+    def _timesteps(self, batch: int, generator: torch.Generator) -> torch.Tensor:
+        count, bias = self.stage.schedule.timesteps, self.stage.timestep_bias
+        if bias == 1:
+            return torch.randint(count, (batch,), generator=generator)
+        return (count * torch.rand(batch, generator=generator) ** (1 / bias)).long().clamp_(max=count - 1)
+
+
+class ToyWorldBatches(StageBatches):
+    """Item i: captions, video in [-1, 1], noise and noise levels of random scenes.
+
+    video: (B, 3, T, H, W). timesteps: (B,) integers, one per clip, even or biased to noisy ones (Stage.timestep_bias).
+    noise: like video. For an SSR also low_res: (B, 3, T, H/scale, W/scale), noise_level: (B,) uniform integers,
+    low_res_noise: like video. For a conditional stage also change_mask: (B, 1, T, H, W), 1 where pixels are hidden.
+    """
+
     def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
-        stage, phase = self.stage, self.stage.phase_at(step)
-        rng = np.random.default_rng([self.seed, zlib.crc32(stage.name.encode()), step])
-        scenes = [sample_scene(rng, "train", stage.two_objects) for _ in range(phase.batch)]
+        stage, phase, rng = self.stage, self.stage.phase_at(step), self._random(step)
+        scenes = [sample_scene(rng, "train", stage.two_objects, stage.motions) for _ in range(phase.batch)]
         write = caption if phase.frames > 1 or stage.kind == "text" else still_caption
         captions = [write(scene, rng) for scene in scenes]
         if stage.kind == "text":
@@ -49,27 +62,28 @@ class ToyWorldBatches(Dataset):
 
     def _video(self, scenes, phase: Phase, rng) -> dict[str, torch.Tensor]:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        clips = [render_frames(scene, clip_times(phase, rng), self.stage.size, self.stage.size) for scene in scenes]
+        size, times = self.stage.size, [clip_times(phase, rng) for _ in scenes]
+        clips = [render_frames(scene, at, size, size) for scene, at in zip(scenes, times, strict=True)]
         video = torch.from_numpy(np.stack(clips)).permute(0, 4, 1, 2, 3).mul_(2).sub_(1)
-        low_res = {}
+        extra = {}
+        if self.stage.kind == "conditional":
+            masks = [
+                draw_change_mask(self.stage.tasks, scene, at, size, rng)
+                for scene, at in zip(scenes, times, strict=True)
+            ]
+            extra = {"change_mask": torch.from_numpy(np.stack(masks))[:, None]}
         if self.stage.kind in ("ssr_image", "ssr"):
             video, small = crop_pair(video, self.stage.scale, phase.crop or self.stage.size, rng)
-            low_res = {
+            extra = {
                 "low_res": small,
                 "noise_level": torch.randint(self.stage.noise_levels, (phase.batch,), generator=generator),
                 "low_res_noise": torch.randn(video.shape, generator=generator),
             }
-        return low_res | {
+        return extra | {
             "video": video.contiguous(),
             "timesteps": self._timesteps(phase.batch, generator),
             "noise": torch.randn(video.shape, generator=generator),
         }
-
-    def _timesteps(self, batch: int, generator: torch.Generator) -> torch.Tensor:
-        count, bias = self.stage.schedule.timesteps, self.stage.timestep_bias
-        if bias == 1:
-            return torch.randint(count, (batch,), generator=generator)
-        return (count * torch.rand(batch, generator=generator) ** (1 / bias)).long().clamp_(max=count - 1)
 
 
 def clip_times(phase: Phase, rng: np.random.Generator) -> np.ndarray:

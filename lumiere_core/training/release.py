@@ -10,15 +10,19 @@ import torch
 from ..checkpoint import load_checkpoint, save_checkpoint
 from .recipe import Recipe
 
-RELEASED_KINDS = ("text", "base", "ssr")  # the stages between are only steps on the way
+RELEASED_KINDS = ("text", "base", "conditional", "style", "ssr")
 
 
 def release(recipe: Recipe, folder: str | Path) -> list[Path]:
-    """Write `<folder>/release/<stage>.safetensors`, float16, for the stages that a pipeline needs."""
+    """Write `<folder>/release/<stage>.safetensors`, float16, for the stages that a pipeline needs.
+
+    A stage that another one starts from is only a step on the way.
+    """
     folder, paths = Path(folder), []
+    steps_on_the_way = {stage.start for stage in recipe.stages}
     for stage in recipe.stages:
         source = folder / f"{stage.name}.safetensors"
-        if stage.kind in RELEASED_KINDS and source.is_file():
+        if stage.kind in RELEASED_KINDS and stage.name not in steps_on_the_way and source.is_file():
             info, tensors = load_checkpoint(source)
             paths.append(folder / "release" / source.name)
             save_checkpoint(paths[-1], {name: tensor.to(torch.float16) for name, tensor in tensors.items()}, info)

@@ -1,0 +1,110 @@
+"""Masks that the conditional model learns from: one task per clip, out of those that users will ask for.
+
+A change mask is 1 where pixels are to be generated and 0 where they are given (the inverse of the paper's M). Which
+tasks there are, and how often each comes, is our choice: unpublished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from ..toy_world import MovingObject, Scene, object_track
+from ..toy_world.scene import REACH, pick
+
+TASKS = ("text", "first_frame", "first_last", "keyframes", "extend", "box", "track", "region", "outpaint")
+
+
+class Box(NamedTuple):
+    """A rectangle in fractions of the frame's side; the ends are numbers or arrays with one entry per frame."""
+
+    left: np.ndarray | float
+    top: np.ndarray | float
+    right: np.ndarray | float
+    bottom: np.ndarray | float
+
+
+def draw_change_mask(
+    tasks: Mapping[str, float], scene: Scene, times: np.ndarray, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The mask of a task drawn with the given weights: (T, size, size) float32, frames at times (T,) in seconds."""
+    weights = np.array(list(tasks.values()), np.float64)
+    task = list(tasks)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+    return change_mask(task, scene, times, size, rng)
+
+
+def change_mask(task: str, scene: Scene, times: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """The mask of one task: (T, size, size) float32."""
+    mask = np.zeros((len(times), size, size), np.float32)
+    if task in ("text", "first_frame", "first_last", "keyframes", "extend"):
+        mask[:] = 1
+        mask[given_frames(task, len(times), rng)] = 0
+    elif task == "box":
+        box = swept_box([pick(rng, scene.objects)], times, rng) if rng.random() < 0.6 else random_box(rng)
+        mask[:] = paint_box(box, size)
+    elif task == "track":
+        boxes = object_boxes(pick(rng, scene.objects), times, rng)
+        for frame, *edges in zip(mask, *boxes, strict=True):
+            frame[:] = paint_box(Box(*edges), size)
+    elif task == "region":
+        moving = [moving for moving in scene.objects if moving.motion != "staying still"]
+        box = swept_box(moving, times, rng) if moving else random_box(rng)
+        mask[1:] = paint_box(box, size)
+    elif task == "outpaint":
+        mask[:] = 1 - paint_box(random_box(rng), size)
+    else:
+        raise ValueError(f"change_mask: task must be one of {', '.join(TASKS)}; got {task!r}.")
+    return mask
+
+
+def given_frames(task: str, count: int, rng: np.random.Generator) -> list[int]:
+    """Indices of the frames that a task gives whole."""
+    if task == "first_frame":
+        return [0]
+    if task == "first_last":
+        return [0, count - 1]
+    if task == "keyframes":
+        return rng.choice(count, size=min(int(rng.integers(2, 6)), count), replace=False).tolist()
+    if task == "extend":
+        return list(range(max(1, int(count * rng.uniform(0.05, 0.6)))))
+    return []
+
+
+def random_box(rng: np.random.Generator) -> Box:
+    """A box of 0.3 to 0.8 of each side, anywhere inside the frame."""
+    (left, right), (top, bottom) = (random_span(rng), random_span(rng))
+    return Box(left, top, right, bottom)
+
+
+def random_span(rng: np.random.Generator) -> tuple[float, float]:
+    length = rng.uniform(0.3, 0.8)
+    start = rng.uniform(0, 1 - length)
+    return start, start + length
+
+
+def object_boxes(moving: MovingObject, times: np.ndarray, rng: np.random.Generator) -> Box:
+    """A box around the object in each frame, with a random margin that tells little of its size."""
+    track = object_track(moving, times)
+    reach = track.radius * REACH[moving.shape] * rng.uniform(1.0, 1.4) + rng.uniform(0.03, 0.1)
+    return Box(track.x - reach, track.y - reach, track.x + reach, track.y + reach)
+
+
+def swept_box(objects: list[MovingObject], times: np.ndarray, rng: np.random.Generator) -> Box:
+    """One box that holds the objects in all frames."""
+    boxes = [object_boxes(moving, times, rng) for moving in objects]
+    return Box(
+        min(box.left.min() for box in boxes),
+        min(box.top.min() for box in boxes),
+        max(box.right.max() for box in boxes),
+        max(box.bottom.max() for box in boxes),
+    )
+
+
+def paint_box(box: Box, size: int) -> np.ndarray:
+    """(size, size) float32: 1 on the pixels whose centres lie in the box."""
+    centers = (np.arange(size, dtype=np.float32) + 0.5) / size
+    columns = (centers >= box.left) & (centers <= box.right)
+    rows = (centers >= box.top) & (centers <= box.bottom)
+    return (rows[:, None] & columns).astype(np.float32)
