@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from ..lumiere_core.checkpoint import CheckpointInfo
+from ..lumiere_core.conditioning import Condition
 
 
 @contextmanager
@@ -56,6 +57,18 @@ def check_conditioning(conditioning: list, info: CheckpointInfo) -> None:
                 f"conditioning must be text of width {expected}, (1, tokens, {expected}), from the encoder "
                 f"that the network was trained with; got {tuple(text.shape)}. Wire the clip output of LoadSTUNet."
             )
+
+
+def with_values(conditioning: list, values: dict) -> list:
+    """Conditioning with more values on each entry; the given list stays as it is."""
+    return [[text, {**extra, **values}] for text, extra in conditioning]
+
+
+def known_pixels(conditioning: list) -> Condition | None:
+    """The clip and change mask that BuildConditioningMask attached to a conditioning of one text, or None."""
+    ((_, extra),) = conditioning
+    clip = extra.get("concat_latent_image")
+    return None if clip is None else Condition(clip, extra["concat_mask"])
 
 
 # What core's samplers make of conditioning beyond its text.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..lumiere_core.diffusion import SAMPLERS, SPACINGS, WEIGHTS
+from ..lumiere_core.fitting import FITS
 from .host import io
 
 CATEGORY = "Lumiere"
@@ -115,5 +116,16 @@ def windows(what: str) -> list:
     ]
 
 
-def side(name: str, tooltip: str):
-    return io.Int.Input(name, default=0, min=0, max=LARGEST_SIDE, tooltip=tooltip)
+def side(name: str, tooltip: str, **options):
+    return io.Int.Input(name, default=0, min=0, max=LARGEST_SIDE, tooltip=tooltip, **options)
+
+
+def fit(**options):
+    return io.Combo.Input(
+        "fit",
+        options=list(FITS),
+        default="crop",
+        tooltip="How images of another shape are made to fit: crop cuts off their sides, pad shows all of them and "
+        "adds borders, stretch distorts them.",
+        **options,
+    )

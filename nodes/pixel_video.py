@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..lumiere_core.video_tensor import frames_to_video, video_to_frames
+from ..lumiere_core.fitting import fit_video
+from ..lumiere_core.video_tensor import video_to_frames
 from . import inputs
 from .checks import frames_of_images, named, video_of_latent
 from .host import io
@@ -46,17 +47,24 @@ class FramesToLatent(io.ComfyNode):
             node_id="LumiereFramesToLatent",
             display_name="Frames to Latent (Lumiere)",
             category=f"{inputs.CATEGORY}/latent",
-            description="Frames as a pixel-space LATENT, to start a sampler from a video. Nothing is encoded and "
-            "nothing is lost.",
+            description="Frames as a pixel-space LATENT, to start a sampler from a video. Nothing is encoded; "
+            "frames that need no resizing come through exactly.",
             search_aliases=["lumiere", "vae encode", "images to latent", "video to latent"],
-            inputs=[io.Image.Input("images", tooltip="The frames of one clip, in order. An alpha channel is dropped.")],
+            inputs=[
+                io.Image.Input("images", tooltip="The frames of one clip, in order. An alpha channel is dropped."),
+                inputs.side("width", "Width to make the frames, in pixels. 0 leaves it.", optional=True),
+                inputs.side("height", "Height to make the frames, in pixels. 0 leaves it.", optional=True),
+                inputs.fit(optional=True),
+            ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The clip, (1, 3, T, H, W) in -1..1.")],
         )
 
     @classmethod
     @named("FramesToLatent")
-    def execute(cls, images) -> io.NodeOutput:
-        return io.NodeOutput({"samples": frames_to_video(frames_of_images(images))})
+    def execute(cls, images, width=0, height=0, fit="crop") -> io.NodeOutput:
+        frames = frames_of_images(images)
+        size = height or frames.shape[1], width or frames.shape[2]
+        return io.NodeOutput({"samples": fit_video(frames, size, fit)[0]})
 
 
 class LatentToFrames(io.ComfyNode):

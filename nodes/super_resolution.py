@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from ..lumiere_core.conditioning import Condition
 from ..lumiere_core.sampling import plan_sampling, super_resolve
 from ..lumiere_core.video_tensor import frames_to_video, video_to_frames
 from . import host, inputs
-from .checks import check_conditioning, chosen, frames_of_images, named, one_text
+from .checks import check_conditioning, chosen, frames_of_images, named, one_text, with_values
 from .host import io
 from .loaders import SSR_KINDS
 from .masks import change_mask
@@ -55,7 +56,7 @@ class SSRConditioning(io.ComfyNode):
         values = {"lumiere_low_res": low_res, "lumiere_scale": scale, "lumiere_noise_level": chosen(noise_level, -1)}
         _, _, frames, height, width = low_res.shape
         latent = {"samples": torch.zeros(1, 3, frames, height * scale, width * scale)}
-        return io.NodeOutput(*(_with(conditioning, values) for conditioning in (positive, negative)), latent)
+        return io.NodeOutput(*(with_values(conditioning, values) for conditioning in (positive, negative)), latent)
 
 
 class TemporalMultiDiffusionSSR(io.ComfyNode):
@@ -163,12 +164,7 @@ def _noise_level():
     )
 
 
-def _with(conditioning, values: dict) -> list:
-    """Conditioning with more values on each entry; the given list stays as it is."""
-    return [[text, {**extra, **values}] for text, extra in conditioning]
-
-
-def _known(original, mask, plan) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _known(original, mask, plan) -> Condition | None:
     """The full-size original and its change mask, both checked against the plan's size."""
     if original is None and mask is None:
         return None
@@ -180,4 +176,4 @@ def _known(original, mask, plan) -> tuple[torch.Tensor, torch.Tensor] | None:
             f"original must have the result's frames, height and width, {tuple(plan.shape[2:])}; got "
             f"{tuple(known.shape[2:])}."
         )
-    return known, change_mask(mask, plan.shape[2:])
+    return Condition(known, change_mask(mask, plan.shape[2:]))

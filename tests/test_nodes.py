@@ -88,3 +88,83 @@ def test_a_latent_and_widgets_that_disagree_are_refused():
     assert _size(Info, None, 0, 16, 0) == (12, (8, 16))
     with pytest.raises(ValueError, match="width is 7, but the connected latent has 6. Set width to 0 or 6"):
         _size(Info, start, 5, 7, 4)
+
+
+# Known pixels
+
+TEXT = [[torch.zeros(1, 4, 32), {"kept": 1}]]
+
+
+def build(mode, images, mask=None, more=None, frames=12, size=(8, 8), fit="crop", **values):
+    return execute(
+        "BuildConditioningMask",
+        positive=TEXT,
+        negative=TEXT,
+        images=images,
+        frames=frames,
+        height=size[0],
+        width=size[1],
+        fit=fit,
+        mask=mask,
+        more_images=more,
+        mode={"mode": mode, **values},
+    )
+
+
+def test_known_pixels_come_out_on_every_socket():
+    images, mask = torch.rand(1, 16, 16, 3), torch.zeros(1, 16, 16)
+    mask[:, 4:8] = 1
+    positive, negative, latent, shown, change = build("region", images, mask, grow=0, feather=0)
+    for ((_, extra),) in (positive, negative):
+        assert extra["kept"] == 1
+        assert torch.equal(extra["concat_latent_image"], latent["samples"])
+        assert torch.equal(extra["concat_mask"], latent["noise_mask"])
+    assert TEXT[0][1] == {"kept": 1}, "the given conditioning stays as it is"
+    assert latent["samples"].shape == (1, 3, 12, 8, 8) and change.shape == (12, 8, 8) and shown.shape == (12, 8, 8, 3)
+    assert not change[0].any() and (change[1:] == change[1]).all()
+    assert (shown[change == 1] == 0.5).all(), "mid-grey where nothing is known"
+    video = (latent["samples"][0].permute(1, 2, 3, 0) + 1) / 2
+    assert torch.equal(shown[change == 0], video[change == 0])
+
+
+def test_zero_is_the_images_own_size():
+    *_, shown, _ = build("first_frame", torch.rand(1, 6, 10, 3), size=(0, 0))
+    assert shown.shape == (12, 6, 10, 3)
+
+
+def test_two_loaders_make_two_keyframes():
+    first, last = torch.rand(1, 8, 8, 3), torch.rand(1, 16, 24, 3)
+    *_, shown, change = build("keyframes", first, more=last, indices="0, -1")
+    assert change.mean((1, 2)).tolist() == [0] + 10 * [1] + [0]
+    torch.testing.assert_close(shown[0], first[0])
+    same = build("keyframes", first, more=last[:, :, 4:20], indices="0, -1")[3]  # the middle square
+    torch.testing.assert_close(shown[-1, :, 1:-1], same[-1, :, 1:-1])  # but where the cut-off sides shone in
+
+
+def test_an_alpha_channel_is_dropped_and_a_batch_gives_its_first_image():
+    images = torch.rand(3, 8, 8, 4)
+    *_, shown, _ = build("first_frame", images)
+    torch.testing.assert_close(shown[0], images[0, ..., :3])
+
+
+@pytest.mark.parametrize(
+    "mode, values, message",
+    [
+        ("inpaint", {}, "BuildConditioningMask: inpaint needs a mask"),
+        ("keyframes", {"indices": "0, 99"}, "BuildConditioningMask: keyframes needs one index for each image"),
+        ("keyframes", {"indices": "99"}, "BuildConditioningMask: indices must lie in -12 to 11"),
+        ("keyframes", {"indices": "a"}, "BuildConditioningMask: indices must be whole numbers"),
+        ("extend", {"last": 2}, "BuildConditioningMask: last must be at most 1"),
+    ],
+)
+def test_what_cannot_be_conditioned_on_is_refused(mode, values, message):
+    with pytest.raises(ValueError, match=message):
+        build(mode, torch.rand(1, 8, 8, 3), **values)
+
+
+def test_frames_are_fitted_to_a_latent_of_another_size():
+    images = torch.rand(3, 8, 16, 3)
+    (latent,) = execute("FramesToLatent", images=images, width=4, height=4, fit="crop")
+    (middle,) = execute("FramesToLatent", images=images[:, :, 4:12], width=4, height=4)
+    assert latent["samples"].shape == (1, 3, 3, 4, 4)
+    torch.testing.assert_close(latent["samples"][..., 1:-1], middle["samples"][..., 1:-1])

@@ -13,11 +13,13 @@ import comfy.supported_models_base
 import torch
 
 from ....lumiere_core.checkpoint import CheckpointInfo, check_tensors, load_checkpoint, network_config, require_kind
+from ....lumiere_core.conditioning import Condition
 from ....lumiere_core.devices import DTYPES
 from ....lumiere_core.diagnostics import frame_grid
 from ....lumiere_core.diffusion import augmentation_noise, threshold
 from ....lumiere_core.memory import network_bytes
 from ....lumiere_core.networks import STUNet
+from ....lumiere_core.sampling import known_channels
 from ....lumiere_core.ssr import condition_low_res
 from ...checks import check_model_kind
 
@@ -54,7 +56,10 @@ class PlacedSTUNet(STUNet):
 
 
 class LumiereModel(comfy.model_base.BaseModel):
-    """A core model of one Lumiere network. Its conditioning: the text, and for an SSR the small video."""
+    """A core model of one Lumiere network.
+
+    Its conditioning: the text, and what is known of the clip, or for an SSR the small video.
+    """
 
     def __init__(self, model_config: LumiereConfig, info: CheckpointInfo, device=None):
         predictions = {"eps": comfy.model_base.ModelType.EPS, "v": comfy.model_base.ModelType.V_PREDICTION}
@@ -68,6 +73,8 @@ class LumiereModel(comfy.model_base.BaseModel):
             low_res, level = self._low_res(given)
             conds["c_concat"] = comfy.conds.CONDNoiseShape(low_res)
             conds["noise_level"] = comfy.conds.CONDRegular(level)
+        for channels in self._known_channels(given).values():
+            conds["c_concat"] = comfy.conds.CONDNoiseShape(channels.to(given["device"]))
         return conds
 
     def resize_cond_for_context_window(self, cond_key, cond_value, window, x_in, device, retain_index_list=()):
@@ -88,6 +95,12 @@ class LumiereModel(comfy.model_base.BaseModel):
                 f"trained with; got {got}. Wire the clip output of LoadSTUNet."
             )
         return text
+
+    def _known_channels(self, given: dict) -> dict[str, torch.Tensor]:
+        """C and M of a conditional base, of the clip that BuildConditioningMask attached; of no clip zeros."""
+        clip = given.get("concat_latent_image")
+        condition = None if clip is None else Condition(clip, given["concat_mask"])
+        return {} if self.info.kind == "ssr" else known_channels(self.info, given["noise"].shape, condition)
 
     def _low_res(self, given: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """The upsampled, noise-augmented small video, and the augmentation level; noise from the run's own seed."""

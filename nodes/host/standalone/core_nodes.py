@@ -125,6 +125,35 @@ def PreviewImage(images):
     return io.NodeOutput(images, files=_write_images(images, "preview/ComfyUI"))
 
 
+@_core_node(
+    io.Image.Input("image1"),
+    io.Combo.Input("direction", options=["right", "down", "left", "up"], default="right"),
+    io.Boolean.Input("match_image_size", default=True),
+    io.Int.Input("spacing_width", default=0, min=0, max=1024, step=2),
+    io.Combo.Input("spacing_color", options=["white", "black"], default="white"),
+    io.Image.Input("image2", optional=True),
+    outputs=[io.Image],
+)
+def ImageStitch(image1, direction, match_image_size, spacing_width, spacing_color, image2=None):
+    """Frame by frame; images of other sizes are left to ComfyUI."""
+    if image2 is None:
+        return io.NodeOutput(image1)
+    axis = 2 if direction in ("right", "left") else 1
+    across = 3 - axis
+    if image1.shape[across] != image2.shape[across]:
+        raise ValueError(
+            f"image1 and image2 must be equally {'high' if axis == 2 else 'wide'} here; got {tuple(image1.shape)} and "
+            f"{tuple(image2.shape)}. ComfyUI resizes them."
+        )
+    count = max(len(image1), len(image2))
+    first, second = (torch.cat([x, x[-1:].repeat(count - len(x), 1, 1, 1)]) for x in (image1, image2))
+    space = list(first.shape)
+    space[axis] = spacing_width
+    between = torch.full(space, 1.0 if spacing_color == "white" else 0.0)
+    parts = [first, between, second] if direction in ("right", "down") else [second, between, first]
+    return io.NodeOutput(torch.cat(parts, dim=axis))
+
+
 @_core_node(io.String.Input("text", default="", multiline=True), io.Clip.Input("clip"), outputs=[io.Conditioning])
 def CLIPTextEncode(text, clip):
     if clip is None:
