@@ -8,6 +8,7 @@ from ..plot import draw_curves, draw_legend
 from .scores import ALL, TRAITS
 
 BAR_COLORS = ("#1040a0", "#8aa8e0", "#207048", "#90c8a8")
+SWEEP_COLORS = ("#1040a0", "#c03020", "#208040", "#808080")
 THUMBNAIL = 96  # pixels
 CAPTION_HEIGHT = 28
 
@@ -87,6 +88,44 @@ def draw_confusion(confusion: dict, title: str, cell: int = 34):
     for j, word in enumerate(confusion["shown"]):
         draw_upright_text(image, word, left + j * cell + cell // 3, top + rows * cell + 6)
     return image
+
+
+def draw_sweep(x: Sequence[float], curves: dict[str, Sequence[dict]], title: str, width: int = 800, height: int = 400):
+    """At most four curves of shares, or means between 0 and 1, with 95 % intervals, over the same places x."""
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    left, top, right, bottom = 50, 84, width - 30, height - 30
+    draw.text((left, 8), title, fill="black")
+    draw_legend(draw, dict(zip(curves, SWEEP_COLORS, strict=False)), right, 6)
+    for tenth in range(0, 11, 2):
+        y = bottom - tenth / 10 * (bottom - top)
+        draw.line((left, y, right, y), fill="#dddddd")
+        draw.text((15, y - 6), f"{tenth / 10:.1f}", fill="black")
+    places = [left + 20 + (value - x[0]) / (x[-1] - x[0]) * (right - left - 40) for value in x]
+    for place, value in zip(places, x, strict=True):
+        draw.text((place - 8, bottom + 8), f"{value:g}", fill="black")
+    for j, (figures, color) in enumerate(zip(curves.values(), SWEEP_COLORS, strict=False)):
+        # A few pixels apart, so that no interval hides another.
+        draw_sweep_curve(draw, [place + 3 * j for place in places], figures, top, bottom, color)
+    return image
+
+
+def draw_sweep_curve(draw, places: Sequence[float], figures: Sequence[dict], top: int, bottom: int, color: str) -> None:
+    """One curve through shares or means, and each one's interval as a whisker."""
+
+    def height_of(value: float) -> float:
+        return bottom - min(max(value, 0.0), 1.0) * (bottom - top)
+
+    points = [
+        (place, height_of(figure["rate" if "rate" in figure else "mean"]))
+        for place, figure in zip(places, figures, strict=True)
+    ]
+    draw.line(points, fill=color, width=2)
+    for place, figure in zip(places, figures, strict=True):
+        if figure["low"] is not None:
+            draw.line((place, height_of(figure["high"]), place, height_of(figure["low"])), fill=color)
 
 
 def draw_upright_text(image, text: str, x: int, y: int) -> None:

@@ -25,6 +25,7 @@ FORMAT = 1
 BASE, SSR = "base", "super_resolution"
 SEED_STRIDE = 3  # a clip draws from the streams seed, seed + 1 and seed + 2: no two share noise
 SHEET_CLIPS = 12
+DEFAULT_PROMPTS = 256
 SETTINGS = ("steps", "guidance", "sampler", "scheduler", "window", "overlap", "noise_level")
 
 Progress = Callable[[int, int], None]  # clips done, clips in all; from (0, clips) on
@@ -32,7 +33,7 @@ Progress = Callable[[int, int], None]  # clips done, clips in all; from (0, clip
 
 def evaluate(
     pipeline: LumierePipeline,
-    prompts: int = 256,
+    prompts: int = DEFAULT_PROMPTS,
     seed: int = 0,
     output: str | Path | None = None,
     progress: Progress | None = None,
