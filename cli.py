@@ -36,17 +36,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def generate(options: argparse.Namespace) -> None:
+    from .lumiere_core.bundled import find_style
     from .lumiere_core.diagnostics import diagnostics_path, write_diagnostics
     from .lumiere_core.pipeline import LumierePipeline
     from .lumiere_core.progress import StageBars
+    from .lumiere_core.style import DEFAULT_ALPHA, load_style
     from .lumiere_core.video_io import check_output, write_video
 
     check_output(options.output)
+    if options.alpha is not None and options.style is None:
+        raise ValueError("alpha says how much of a style; give one with --style.")
     pipeline = _load_pipeline(LumierePipeline, options)
+    if options.style is not None:
+        style = load_style(find_style(options.style))
+        pipeline = pipeline.stylized(style, DEFAULT_ALPHA if options.alpha is None else options.alpha)
     names = ("negative", "seed", "frames", "size", "steps", "guidance", "sampler", "scheduler")
-    names += ("ssr_steps", "window", "overlap", "fuse")
+    names += ("ssr_steps", "window", "overlap", "fuse", "base_window", "base_overlap", "loop", "strength")
+    values = {name: getattr(options, name) for name in names} | _read_inputs(options, pipeline.base.info.fps)
     with StageBars() as bars:
-        clip = pipeline.generate(options.prompt, progress=bars, **{name: getattr(options, name) for name in names})
+        clip = pipeline.generate(options.prompt, progress=bars, **values)
     write_video(options.output, clip.frames, clip.fps)
     if options.diagnostics:
         write_diagnostics(diagnostics_path(options.output), clip.frames, clip.fps)
@@ -61,29 +69,57 @@ def info(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    from .lumiere_core.evaluation.report import markdown_table, training_record
-    from .lumiere_core.evaluation.run import evaluate
+    from .lumiere_core.evaluation.applications import TEXT, check_tasks
     from .lumiere_core.pipeline import LumierePipeline
-    from .lumiere_core.progress import StageBars
-    from .lumiere_core.training.release import record_evaluation
     from .lumiere_core.video_io import require_writable
 
-    recorded = [file for file in (options.checkpoint, options.ssr_checkpoint) if file and options.record]
-    for file in (options.output / "evaluation.json", *map(Path, recorded)):
+    check_tasks(options.tasks, options.runs, options.seed)
+    for file in (options.output / "evaluation.json", *map(Path, _recorded(options))):
         require_writable(file)
+    options.super_resolution &= TEXT in options.tasks
     pipeline = _load_pipeline(LumierePipeline, options)
+    if options.steps is not None:
+        pipeline = pipeline.with_steps(options.steps)
+    for task in options.tasks:  # what is finished stays, should a later one be interrupted
+        print(_evaluate_text(pipeline, options) if task == TEXT else _evaluate_task(pipeline, task, options))
+
+
+def _evaluate_text(pipeline, options: argparse.Namespace) -> str:
+    from .lumiere_core.evaluation.report import markdown_table, training_record
+    from .lumiere_core.evaluation.run import DEFAULT_PROMPTS, evaluate
+    from .lumiere_core.progress import StageBars
+    from .lumiere_core.training.release import record_evaluation
+
     with StageBars() as bars:
         result = evaluate(
             pipeline,
-            options.prompts,
+            DEFAULT_PROMPTS if options.runs is None else options.runs,
             options.seed,
             options.output,
             partial(bars, "evaluate"),
             super_resolution_prompts=options.ssr_prompts,
         )
-    for file in recorded:
+    for file in _recorded(options):
         record_evaluation(file, training_record(result))
-    print(markdown_table(result))
+    return markdown_table(result)
+
+
+def _evaluate_task(pipeline, task: str, options: argparse.Namespace) -> str:
+    from .lumiere_core.evaluation.application_report import application_table, record_application
+    from .lumiere_core.evaluation.applications import DEFAULT_RUNS, evaluate_task
+    from .lumiere_core.progress import StageBars
+
+    runs = DEFAULT_RUNS if options.runs is None else options.runs
+    with StageBars() as bars:
+        result = evaluate_task(pipeline, task, runs, options.seed, options.output, partial(bars, task))
+    if options.record and options.checkpoint:  # no SSR took part
+        record_application(options.checkpoint, result)
+    return application_table(result) + "\n"
+
+
+def _recorded(options: argparse.Namespace) -> list[str]:
+    """The given checkpoints into which figures are to be written."""
+    return [file for file in (options.checkpoint, options.ssr_checkpoint) if file and options.record]
 
 
 def train(options: argparse.Namespace) -> None:
@@ -108,6 +144,32 @@ def train(options: argparse.Namespace) -> None:
     print("\n".join(str(file) for file in files))
 
 
+def train_style(options: argparse.Namespace) -> None:
+    from .lumiere_core.bundled import BASE, bundled_weights
+    from .lumiere_core.training import style_recipe, train_style
+    from .lumiere_core.video_io import require_writable
+
+    checkpoint = options.checkpoint or bundled_weights(BASE)
+    names = ("rank", "steps", "batch", "learning_rate", "caption", "seed")
+    values = {name: getattr(options, name) for name in names}
+    recipe = style_recipe(options.folder, options.output, checkpoint, options.text_encoder, **values)
+    require_writable(options.output)
+    names = ("device", "precision", "compile")
+    print(train_style(recipe, options.output, **{name: getattr(options, name) for name in names}))
+
+
+def toy_stills(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from .lumiere_core.toy_world.looks import write_stills
+    from .lumiere_core.video_io import require_writable
+
+    require_writable(options.folder)
+    with tqdm(total=options.count, desc="toy-stills", dynamic_ncols=True) as bar:
+        write_stills(options.folder, options.look, options.count, options.size, options.seed, bar.update)
+    print(options.folder)
+
+
 def run(options: argparse.Namespace) -> None:
     if find_spec("comfy_api") is not None:  # nodes would take ComfyUI for their host, which is not running
         raise ValueError(
@@ -123,6 +185,15 @@ def run(options: argparse.Namespace) -> None:
         return
     for file in run_workflow(options.workflow, options.assignments, settings):
         print(file)
+
+
+def _read_inputs(options: argparse.Namespace, fps: float) -> dict:
+    """The images and videos that are given to `generate`."""
+    from .lumiere_core.given_files import read_clip, read_given
+
+    names = ("image", "keyframes", "extend", "inpaint", "region", "mask", "fit", "last", "grow", "feather")
+    given = read_given(fps, **{name: getattr(options, name) for name in names})
+    return {"given": given, "video": options.input_video and read_clip(options.input_video, fps)}
 
 
 def _load_pipeline(pipeline_class, options: argparse.Namespace):
@@ -146,7 +217,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lumiere", description="Lumiere: text to video with a space-time U-Net.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_generate, _add_run, _add_info, _add_evaluate, _add_train):
+    for add in (_add_generate, _add_run, _add_info, _add_evaluate, _add_train, _add_train_style, _add_toy_stills):
         add(commands)
     return parser
 
@@ -170,8 +241,47 @@ def _add_generate(commands) -> None:
     option("--window", type=int, help="frames that the SSR sees at once")
     option("--overlap", type=int, help="frames that neighbouring windows share, fused at every step")
     option("--fuse", default="flat", help="how windows are weighted: flat, pyramid or hann")
+    option("--base-window", type=int, metavar="N", help="frames that the base network sees at once, in a long clip")
+    option("--base-overlap", type=int, metavar="N", help="frames that its neighbouring windows share")
+    option("--loop", action="store_true", help="lead the clip's end into its start")
+    _add_given_options(command)
+    option("--style", metavar="FILE", help="a style file, or a bundled style: toy-line-drawing, toy-watercolor")
+    option("--alpha", type=float, metavar="X", help="how much of the style, 0 to 1; default: 0.5")
     option("--diagnostics", action="store_true", help="a PNG beside the video: contact sheet, X-T slice, differences")
     _add_pipeline_options(option)
+
+
+def _add_given_options(command: argparse.ArgumentParser) -> None:
+    option = command.add_argument_group("what is given of the video (one of the first six)").add_argument
+    option("--image", type=Path, metavar="FILE", help="the first frame")
+    option(
+        "--keyframe",
+        type=_keyframe,
+        action="append",
+        default=[],
+        dest="keyframes",
+        metavar="FILE@INDEX",
+        help="an image and which frame it is, such as end.png@-1 for the last; may be repeated",
+    )
+    option("--extend", type=Path, metavar="VIDEO", help="a video to go on with")
+    option("--inpaint", type=Path, metavar="VIDEO", help="a video of which what the mask shows is made anew")
+    option("--region", type=Path, metavar="FILE", help="an image of which only what the mask shows moves")
+    option("--input-video", type=Path, metavar="VIDEO", help="a video to make something else of, with its motion")
+    option("--strength", type=float, help="how much of the input video is made anew, 0 to 1")
+    option("--mask", type=Path, metavar="FILE", help="image or video; white is generated, black is kept")
+    option("--fit", help="how images of another shape are made to fit: crop, pad or stretch; default: crop")
+    option("--last", type=int, metavar="N", help="how many of the video's last frames to go on from; default: all")
+    option("--grow", type=int, metavar="N", help="pixels of the base video by which the mask is widened")
+    option("--feather", type=int, metavar="N", help="pixels over which it then fades")
+
+
+def _keyframe(text: str) -> tuple[int, Path]:
+    """ "end.png@-1" -> (-1, end.png)."""
+    file, _, index = text.rpartition("@")
+    try:
+        return int(index), Path(file)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"a keyframe is FILE@INDEX such as end.png@-1; got {text!r}") from error
 
 
 def _add_run(commands) -> None:
@@ -194,11 +304,26 @@ def _add_info(commands) -> None:
 def _add_evaluate(commands) -> None:
     command = _command(commands, evaluate, "measure how well videos show what prompts ask for")
     option = command.add_argument
-    option("--prompts", type=int, default=256, help="number of prompts")
+    option(
+        "--task",
+        type=lambda text: text.split(","),
+        default=["text"],
+        dest="tasks",
+        metavar="A,B",
+        help="text (the default), first_frame, keyframes, inpaint, region, style, video_to_video or strengths",
+    )
+    option(
+        "--runs",
+        "--prompts",
+        type=int,
+        metavar="N",
+        help="videos of each task, or a few more; default: 256 of text, 128 of others",
+    )
     option("--ssr-prompts", type=int, metavar="N", help="super-resolve only the first N clips; default: all")
     option("--seed", type=int, default=0)
     option("--output", type=Path, default=Path("evaluation"), metavar="DIR", help="folder for JSON and plots")
     option("--record", action="store_true", help="write the figures into the metadata of the given checkpoints")
+    option("--steps", type=int, help="sampler steps of the base network; default: the checkpoint's")
     _add_pipeline_options(option)
 
 
@@ -208,14 +333,46 @@ def _add_train(commands) -> None:
     option("recipe", metavar="RECIPE", help="a TOML file, or the name of a bundled recipe: toy")
     option("--output", type=Path, metavar="DIR", help="folder for checkpoints and logs; default: runs/<recipe>")
     option("--stages", type=lambda text: text.split(","), metavar="A,B", help="only these stages")
-    option("--device", help="cpu, cuda...; default: an accelerator where there is one")
-    option("--precision", choices=("bf16", "no"), default="bf16", help="of autocast")
-    option("--compile", action="store_true", help="compile the network (needs a C++ compiler on CPUs)")
+    _add_training_options(option)
     option("--workers", type=int, default=0, help="processes that make batches")
 
 
+def _add_train_style(commands) -> None:
+    summary = "make a style from a folder of pictures; started again, it goes on where it stopped"
+    command = _command(commands, train_style, summary)
+    option = command.add_argument
+    option("folder", metavar="FOLDER", type=Path, help="pictures; NAME.txt beside NAME.png is the picture's caption")
+    option("--output", required=True, type=Path, metavar="FILE.safetensors", help="the style, a LoRA")
+    option("--caption", default="", metavar="TEXT", help="of pictures without a text file; default: an empty one")
+    option("--checkpoint", metavar="FILE", type=Path, help="network that the style is for; default: the bundled base")
+    option("--text-encoder", metavar="PATH", help="file or T5 folder; default: what the checkpoint names")
+    option("--rank", type=int, default=4, help="of the LoRA: more learns more, and makes a larger file; default: 4")
+    option("--steps", type=int, default=400, help="optimizer steps; default: 400")
+    option("--batch", type=int, default=16, help="pictures a step; default: 16")
+    option("--learning-rate", type=float, default=4e-3, metavar="X", help="default: 0.004")
+    option("--seed", type=int, default=0)
+    _add_training_options(option)
+
+
+def _add_toy_stills(commands) -> None:
+    command = _command(commands, toy_stills, "draw captioned pictures of the toy world, for train-style")
+    option = command.add_argument
+    option("folder", metavar="FOLDER", type=Path, help="where pictures and captions go")
+    option("--look", default="plain", help="plain, line_drawing or watercolor")
+    option("--count", type=int, default=1000, help="number of pictures; default: 1000")
+    option("--size", type=int, default=32, help="side in pixels; default: 32")
+    option("--seed", type=int, default=0)
+
+
+def _add_training_options(option) -> None:
+    option("--device", help="cpu, cuda...; default: an accelerator where there is one")
+    option("--precision", choices=("bf16", "no"), default="bf16", help="of autocast")
+    option("--compile", action="store_true", help="compile the network (needs a C++ compiler on CPUs)")
+
+
 def _command(commands, run, summary: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(run.__name__, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    name = run.__name__.replace("_", "-")
+    command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     command.set_defaults(run=run)
     return command
 

@@ -97,11 +97,15 @@ def load_info(path: str | Path) -> CheckpointInfo:
 
 def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:
     """Metadata and tensors (on the CPU, in the file's dtype). Raises ValueError for anything but a whole file."""
+    return load_info(path), load_tensors(path)
+
+
+def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file, whatever they are, on the CPU; pages are read when they are needed."""
     path = Path(path)
-    info = load_info(path)
     with _open(path) as file:
         try:
-            return info, {name: file.get_tensor(name) for name in file.keys()}
+            return {name: file.get_tensor(name) for name in file.keys()}
         except SafetensorError as error:
             raise ValueError(f"{path}: the file is damaged ({error}). Download or copy it again.") from error
 

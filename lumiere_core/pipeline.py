@@ -102,6 +102,11 @@ class LumierePipeline:
         base = dataclasses.replace(self.base, network=stylize(self.base.network, style, alpha))
         return LumierePipeline(base, self.ssr, self.device, self.dtype)
 
+    def with_steps(self, steps: int) -> LumierePipeline:
+        """The same with another default for the base network's sampler steps."""
+        base = dataclasses.replace(self.base, info=dataclasses.replace(self.base.info, steps=steps))
+        return LumierePipeline(base, self.ssr, self.device, self.dtype)
+
     def generate(
         self,
         prompt: str,

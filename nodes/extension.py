@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from . import host
+from .conditioning import BuildConditioningMask
 from .diagnostics import VideoDiagnostics
 from .loaders import LoadSSR, LoadSTUNet
 from .pixel_video import EmptyPixelVideo, FramesToLatent, LatentToFrames
 from .sampler import STUNetSampler
+from .style import StyleWeightInterpolate
 from .super_resolution import SSRConditioning, TemporalMultiDiffusionSSR
 from .text import TextEncode
 
@@ -14,6 +16,8 @@ NODES = (
     LoadSTUNet,
     LoadSSR,
     TextEncode,
+    StyleWeightInterpolate,
+    BuildConditioningMask,
     STUNetSampler,
     SSRConditioning,
     TemporalMultiDiffusionSSR,

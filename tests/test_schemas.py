@@ -26,9 +26,14 @@ def described(schema) -> dict:
 
 def described_input(spec) -> dict:
     fields = {name: getattr(spec, name) for name in FIELDS if getattr(spec, name) not in (None, False)}
-    if spec.id != "checkpoint":  # a list of files
-        fields |= {"options": list(spec.options)} if spec.options else {}
+    if spec.id not in ("checkpoint", "style"):  # lists of files
+        fields |= {"options": [described_option(option) for option in spec.options]} if spec.options else {}
     return {"id": spec.id, "type": spec.type, "optional": spec.optional, **fields}
+
+
+def described_option(option) -> str | list:
+    """A choice, or one of a DynamicCombo with the inputs that it brings along."""
+    return option if isinstance(option, str) else [option.key, [described_input(spec) for spec in option.inputs]]
 
 
 def test_schemas_are_those_that_were_released():

@@ -16,6 +16,7 @@ from lumiere_video.lumiere_core.checkpoint import load_info, load_stunet
 from lumiere_video.lumiere_core.text import load_text_encoder
 from lumiere_video.lumiere_core.training import load_recipe, train
 from lumiere_video.lumiere_core.training.data import CLIP_FRAMES, ToyWorldBatches, clip_times, crop_pair
+from lumiere_video.lumiere_core.training.masks import TASKS
 from lumiere_video.lumiere_core.training.objectives import DiffusionObjective, build_network
 from lumiere_video.lumiere_core.training.plot import plot_losses
 from lumiere_video.lumiere_core.training.recipe import Phase
@@ -86,6 +87,24 @@ batch = 1
 frames = 5
 
 [[stage]]
+name = "conditional"
+kind = "conditional"
+start = "base"
+size = 16
+learning_rate = 5e-3
+warmup = 1
+[stage.tasks]
+first_frame = 1
+box = 2
+[stage.motions]
+spinning = 3
+[stage.network]
+[[stage.phase]]
+steps = 3
+batch = 2
+frames = 5
+
+[[stage]]
 name = "ssr-image"
 kind = "ssr_image"
 size = 32
@@ -122,7 +141,7 @@ batch = 1
 frames = 3
 crop = 16
 """
-STAGES = ["text", "t2i", "base", "ssr-image", "ssr"]
+STAGES = ["text", "t2i", "base", "conditional", "ssr-image", "ssr"]
 
 
 class Killed(BaseException):
@@ -194,7 +213,8 @@ def kill_at(monkeypatch, step, method="train_step"):
 def test_the_whole_chain_runs(finished):
     """text -> t2i -> base, and text -> ssr_image -> ssr; nothing but results, logs and plots is left behind."""
     kinds = {name: load_info(finished / f"{name}.safetensors").kind for name in STAGES}
-    assert kinds == {"text": "text", "t2i": "t2i", "base": "base", "ssr-image": "ssr", "ssr": "ssr"}
+    videos = {"base": "base", "conditional": "base", "ssr-image": "ssr", "ssr": "ssr"}
+    assert kinds == {"text": "text", "t2i": "t2i", **videos}
     left = {path.name for path in finished.iterdir()} - {"micro.toml"}
     assert left == {f"{name}.{kind}" for name in STAGES for kind in ("safetensors", "loss.png", "log.jsonl")}
     info, network = load_stunet(finished / "base.safetensors", ("base",))
@@ -229,6 +249,16 @@ def test_frozen_tensors_are_bit_identical_after_the_temporal_stage(finished, sta
     assert zero_at_first and all(after[name].any() for name in zero_at_first)
 
 
+def test_the_conditional_stage_trains_temporal_tensors_and_new_input_columns_only(finished):
+    before, after = (load_file(finished / f"{name}.safetensors") for name in ("base", "conditional"))
+    assert after.keys() == before.keys()
+    wide = after.pop("conv_in.weight")
+    assert torch.equal(wide[:, :3], before.pop("conv_in.weight"))
+    assert wide.shape[1] == 7 and all(wide[:, column].any() for column in range(3, 7))
+    changed = {name for name, tensor in before.items() if not torch.equal(after[name], tensor)}
+    assert changed and all(name.startswith("temporal.") for name in changed)
+
+
 def test_a_finished_stage_is_not_trained_again(finished, recipe, tmp_path, monkeypatch):
     borrow(finished, tmp_path, *STAGES)
     kill_at(monkeypatch, 0)
@@ -256,7 +286,13 @@ def test_loss_falls(finished, recipe, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("stage", "needs", "step"), [("text", (), 2), ("t2i", ("text",), 2), ("base", ("text", "t2i"), 4)]
+    ("stage", "needs", "step"),
+    [
+        ("text", (), 2),
+        ("t2i", ("text",), 2),
+        ("base", ("text", "t2i"), 4),
+        ("conditional", ("text", "base"), 2),
+    ],
 )
 def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, monkeypatch, stage, needs, step):
     """Killed at `step` (the base stage in its second phase) after a save; the text stage has dropout."""
@@ -429,13 +465,14 @@ def test_an_impossible_device_is_refused(engine, recipe, tmp_path):
 def test_the_shipped_recipe():
     recipe = load_recipe(resources.files(lumiere_core) / "recipes" / "toy.toml")
     assert recipe.stages[0] is recipe.text_stage
-    assert {stage.kind for stage in recipe.stages} == {"text", "t2i", "base", "ssr_image", "ssr"}
+    assert {stage.kind for stage in recipe.stages} == {"text", "t2i", "base", "conditional", "ssr_image", "ssr"}
     text_dim = recipe.text_stage.network["d_model"]
     networks = {}
     for stage in recipe.stages[1:]:
         networks[stage.name] = build_network(stage, networks.get(stage.start))
         assert networks[stage.name].config.text_dim == text_dim
-    base, ssr = ([stage for stage in recipe.stages if stage.kind == kind][-1] for kind in ("base", "ssr"))
+    base, ssr = ([stage for stage in recipe.stages if stage.kind == kind][-1] for kind in ("conditional", "ssr"))
+    assert base.name == "toy-base" and set(base.tasks) == set(TASKS)
     assert base.phases[-1].frames == 80
     assert ssr.size == ssr.scale * base.size
     assert networks[base.name].config.temporal.factor > 1
@@ -454,7 +491,11 @@ def test_the_shipped_recipe():
         ('name = "micro"', "", "recipe lacks the field 'name'"),
         ("max_tokens = 128", "", "stage 'text', network lacks the field 'max_tokens'"),
         ('kind = "ssr_image"', 'kind = "upscaler"', "kind out of .*; got 'upscaler'"),
-        ('start = "t2i"', "", "stage 'base' inflates another stage"),
+        ('start = "t2i"', "", "stage 'base' builds upon another stage"),
+        ("box = 2", "wings = 2", "stage 'conditional', tasks has the unknown name 'wings'"),
+        ("box = 2", "box = 0", "stage 'conditional': tasks must have weights above 0; got box = 0"),
+        ("first_frame = 1\nbox = 2", "", "stage 'conditional' needs the masks it learns from"),
+        ("spinning = 3", "sailing = 3", "stage 'conditional', motions has the unknown name 'sailing'"),
         ('start = "t2i"', 'start = "ssr"', "'base' starts from 'ssr', which is no earlier stage"),
         ('name = "ssr"', 'name = "ssr-image"', "two stages are called 'ssr-image'"),
         ('kind = "text"', 'kind = "t2i"', "network lacks the field 'channels'"),

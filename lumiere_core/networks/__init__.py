@@ -1,7 +1,7 @@
 """The networks: one space-time U-Net class that serves text-to-image, base video and super-resolution."""
 
 from .config import LevelConfig, TemporalConfig, TemporalLevelConfig, UNetConfig
-from .inflation import freeze_spatial, inflate, temporal_parameters, widen_input
+from .inflation import freeze_spatial, inflate, temporal_parameters, text_to_image, widen_input
 from .stunet import STUNet
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "freeze_spatial",
     "inflate",
     "temporal_parameters",
+    "text_to_image",
     "widen_input",
 ]

@@ -61,6 +61,22 @@ def widen_input(unet: STUNet, in_channels: int) -> STUNet:
     return wide
 
 
+def text_to_image(stunet: STUNet) -> STUNet:
+    """The inverse of `inflate` and `widen_input`: a copy of the spatial half that sees the noisy image (J) alone.
+
+    stunet: a base or text-to-image net; raises ValueError for an SSR, whose first layer needs the small picture.
+    """
+    if stunet.config.noise_level_embedding:
+        raise ValueError("text_to_image: a base or text-to-image net is needed; got a super-resolution net.")
+    state = {name: tensor for name, tensor in stunet.state_dict().items() if not name.startswith(TEMPORAL_PREFIX)}
+    weight = state["conv_in.weight"]
+    state["conv_in.weight"] = weight[:, :3]
+    config = dataclasses.replace(stunet.config, temporal=None, in_channels=3)
+    still = STUNet(config, dtype=weight.dtype, device=weight.device)
+    still.load_state_dict(state)
+    return still
+
+
 def _with_channels(config: UNetConfig, in_channels: int) -> UNetConfig:
     return dataclasses.replace(config, in_channels=in_channels)
 

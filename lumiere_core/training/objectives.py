@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from ..checkpoint import CheckpointInfo
+from ..conditioning import CONDITION_CHANNELS, condition_channels, join_condition
 from ..diffusion.denoiser import add_noise, training_target
-from ..networks import STUNet, TemporalConfig, UNetConfig, freeze_spatial, inflate
+from ..networks import STUNet, TemporalConfig, UNetConfig, freeze_spatial, inflate, text_to_image, widen_input
 from ..ssr import condition_low_res
 from ..text import TextEncoder, build_text_encoder, text_info, text_tensors
 from ..toy_world import FPS, LABEL_CLASSES
+from .parametrize import low_rank_tensors, plain_state_dict, train_low_rank, train_new_columns
 from .recipe import Stage
 
 
@@ -70,6 +74,12 @@ class DiffusionObjective(nn.Module):
         self.prediction = stage.info.get("prediction", "v")
         if stage.kind in ("base", "ssr"):
             freeze_spatial(network)
+        if stage.kind == "conditional":
+            freeze_spatial(network)
+            train_new_columns(network.conv_in, network.config.in_channels - CONDITION_CHANNELS)
+        if stage.kind == "style":
+            # Not the first layer: nets that hear <J, C, M> have a wider one, and core's LoRA loader cannot widen.
+            train_low_rank(network, stage.network["rank"], without=("conv_in",))
 
     def train(self, mode: bool = True):
         """The text encoder stays in eval mode: frozen, and without dropout."""
@@ -90,11 +100,13 @@ class DiffusionObjective(nn.Module):
                 batch["low_res"], batch["low_res_noise"], batch["noise_level"], self.stage.schedule, self.stage.scale
             )
             x, extra = torch.cat([x, low_res], dim=1), {"noise_level": batch["noise_level"]}
+        if "change_mask" in batch:
+            x = join_condition(x, condition_channels(batch["video"], batch["change_mask"]))
         return F.mse_loss(self.network(x, batch["timesteps"].float(), text, **extra).float(), target)
 
     def export(self, training: dict) -> tuple[dict, CheckpointInfo]:
         stage = self.stage
-        kind = {"ssr_image": "ssr"}.get(stage.kind, stage.kind)
+        kind = {"ssr_image": "ssr", "conditional": "base"}.get(stage.kind, stage.kind)
         info = CheckpointInfo(
             kind=kind,
             config=self.network.config.to_dict(),
@@ -107,11 +119,21 @@ class DiffusionObjective(nn.Module):
             training=training,
             **{"prediction": "v", **stage.info},
         )
-        return self.network.state_dict(), info
+        if kind == "style":  # half precision: it is a file to give away, and no stage starts from it
+            tensors = {name: tensor.half() for name, tensor in low_rank_tensors(self.network).items()}
+            return tensors, replace(info, training={**training, "rank": stage.network["rank"]})
+        return plain_state_dict(self.network), info
 
 
 def build_network(stage: Stage, start: STUNet | None) -> STUNet:
-    """The network a stage trains: a fresh U-Net, a copy of `start`, or `start` inflated."""
+    """The network a stage trains: a fresh U-Net, a copy of `start`, or `start` inflated, with a wider input, or as the
+    text-to-image net that it was once grown from.
+    """
+    if stage.kind == "style":
+        return text_to_image(start)
+    if stage.kind == "conditional":
+        missing = 3 + CONDITION_CHANNELS - start.config.in_channels
+        return widen_input(start, 3 + CONDITION_CHANNELS) if missing else start
     if stage.kind in ("base", "ssr"):
         if start.config.temporal is not None:
             return start

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..diffusion.schedule import NoiseSchedule
+from ..toy_world import MOTIONS
+from .masks import TASKS
 
-STAGE_KINDS = ("text", "t2i", "base", "ssr_image", "ssr")
+STAGE_KINDS = ("text", "t2i", "base", "conditional", "style", "ssr_image", "ssr")
+CHECKPOINT_SUFFIX = ".safetensors"
 # What a stage's network cannot do without, when it starts from nothing.
 NETWORK_FIELDS = {
     "text": ("max_tokens", "d_model"),
@@ -55,9 +58,14 @@ class Phase:
 class Stage:
     """One network or one half of it.
 
-    name: file stem of what it writes. kind: text, t2i (stills), base (inflated t2i, temporal half only), ssr_image,
-    ssr (inflated ssr_image, temporal half only). start: stage whose weights it starts from.
-    network: T5Config or UNetConfig fields; for base and ssr the TemporalConfig fields. info: sampling defaults.
+    name: file stem of what it writes. kind: text, t2i (stills), base (inflated t2i, temporal half only), conditional
+    (base with the input <J, C, M>, temporal half and new input channels only), style (a LoRA of the text-to-image half
+    of its start, from a folder of images), ssr_image, ssr (inflated ssr_image, temporal half only). start: stage whose
+    weights it starts from, or a .safetensors file.
+    network: T5Config or UNetConfig fields; for base and ssr the TemporalConfig fields; for style the LoRA's rank.
+    info: sampling defaults. images: folder that a style stage learns from. caption: of the images without a text file.
+    tasks: weight by name of the masks that a conditional stage draws (see masks.TASKS). motions: how many times as
+    often as others a motion is drawn.
     max_noise_level: of the SSR's low-res augmentation; None = the whole schedule.
     size: side in pixels of what the network makes. Learning rate: warm-up, constant, then linearly to zero over the
     last `decay` of the steps. Captions are dropped with text_dropout (Imagen: 10 %). timestep_bias: training timesteps
@@ -84,6 +92,10 @@ class Stage:
     two_objects: float = 0.1
     clip_norm: float = 1.0
     timestep_bias: float = 1.0
+    tasks: dict = field(default_factory=dict)
+    motions: dict = field(default_factory=dict)
+    images: str | None = None
+    caption: str = ""
 
     def __post_init__(self):
         _check_stage(self)
@@ -92,6 +104,10 @@ class Stage:
     def noise_levels(self) -> int:
         """The SSR's low-res clip is augmented with levels 0 .. noise_levels - 1, drawn evenly (all, as in IF)."""
         return self.schedule.timesteps if self.max_noise_level is None else self.max_noise_level
+
+    @property
+    def starts_from_file(self) -> bool:
+        return self.start is not None and self.start.endswith(CHECKPOINT_SUFFIX)
 
     @property
     def steps(self) -> int:
@@ -107,16 +123,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
+    """text_encoder: a file of kind text or a T5 folder, for a recipe without a text stage of its own."""
+
     name: str
     stages: tuple[Stage, ...]
     seed: int = 0
+    text_encoder: str | None = None
 
     def __post_init__(self):
         names = []
         for stage in self.stages:
             if stage.name in names:
                 raise ValueError(f"recipe: two stages are called {stage.name!r}; each writes a file of its own name.")
-            if stage.start is not None and stage.start not in names:
+            if stage.start is not None and stage.start not in names and not stage.starts_from_file:
                 raise ValueError(
                     f"recipe: stage {stage.name!r} starts from {stage.start!r}, which is no earlier stage."
                 )
@@ -138,8 +157,22 @@ def _check_stage(stage: Stage) -> None:
     who = f"recipe: stage {stage.name!r}"
     if stage.kind not in STAGE_KINDS:
         raise ValueError(f"{who} must have a kind out of {', '.join(STAGE_KINDS)}; got {stage.kind!r}.")
-    if stage.kind in ("base", "ssr") and stage.start is None:
-        raise ValueError(f"{who} inflates another stage; name it in 'start'.")
+    if stage.kind in ("base", "conditional", "style", "ssr") and stage.start is None:
+        raise ValueError(f"{who} builds upon another stage; name it in 'start'.")
+    if stage.kind == "conditional" and not stage.tasks:
+        raise ValueError(f"{who} needs the masks it learns from; write [stage.tasks].")
+    if stage.kind == "style":
+        if stage.images is None:
+            raise ValueError(f"{who} needs the pictures it learns from; name their folder in 'images'.")
+        rank = stage.network.get("rank")
+        if not isinstance(rank, int) or rank < 1:
+            raise ValueError(f"{who}, network must give the LoRA's rank, at least 1; got {rank!r}.")
+    for field_name, known in (("tasks", TASKS), ("motions", MOTIONS)):
+        for name, weight in getattr(stage, field_name).items():
+            if name not in known:
+                raise ValueError(f"{who}, {field_name} has the unknown name {name!r}; known are {', '.join(known)}.")
+            if not weight > 0:
+                raise ValueError(f"{who}: {field_name} must have weights above 0; got {name} = {weight}.")
     if not stage.phases:
         raise ValueError(f"{who} needs at least one phase; write [[stage.phase]].")
     for name in NETWORK_FIELDS.get(stage.kind, ()):
@@ -176,7 +209,7 @@ def load_recipe(path: str | Path) -> Recipe:
     if not isinstance(tables, list):
         raise ValueError(f"{path}: stages are a list; write [[stage]] instead of [stage].")
     stages = tuple(_stage(table) for table in tables)
-    if not any(stage.kind == "text" for stage in stages):
+    if "text_encoder" not in data and not any(stage.kind == "text" for stage in stages):
         raise ValueError(f"{path}: a recipe needs a stage of kind text; got {len(stages)} stages without one.")
     return _build(Recipe, {**data, "stages": stages}, "recipe")
 

@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from ..checkpoint import atomic_path, load_stunet, save_checkpoint
 from ..text import load_text_encoder
-from .data import ToyWorldBatches
+from .data import StageBatches, ToyWorldBatches
 from .objectives import DiffusionObjective, TextObjective, build_network, trainable
 from .plot import plot_losses
 from .recipe import Recipe, Stage
+from .stills import StillFolderBatches
 
 EMA_WARMUP = 10  # the average forgets the first steps: decay is at most (1 + step) / (EMA_WARMUP + step)
 
@@ -87,7 +88,7 @@ class StageRun:
     def train(self, save_every_seconds: float) -> None:
         stage, saved = self.stage, time.monotonic()
         steps = range(self.step, stage.steps)
-        dataset = ToyWorldBatches(stage, self.tokenize, self.recipe.seed)
+        dataset = build_batches(stage, self.tokenize, self.recipe.seed)
         loader = DataLoader(dataset, batch_size=None, sampler=steps, num_workers=self.workers)
         bar = tqdm(loader, initial=self.step, total=stage.steps, desc=stage.name, dynamic_ncols=True)
         for batch in bar:
@@ -210,13 +211,19 @@ def build_objective(recipe: Recipe, stage: Stage, folder: Path):
     if stage.kind == "text":
         objective = TextObjective(stage)
         return objective, objective.encoder.tokenize
-    text_file = stage_file(folder, recipe.text_stage)
+    text_file = Path(recipe.text_encoder) if recipe.text_encoder else stage_file(folder, recipe.text_stage)
     encoder = load_text_encoder(text_file)
     start = None
     if stage.start is not None:
-        start = load_stunet(stage_file(folder, recipe.stage(stage.start)), ("t2i", "base", "ssr"))[1]
+        file = Path(stage.start) if stage.starts_from_file else stage_file(folder, recipe.stage(stage.start))
+        start = load_stunet(file, ("t2i", "base", "ssr"))[1]
     objective = DiffusionObjective(stage, build_network(stage, start), encoder, text_file.name)
     return objective, encoder.tokenize
+
+
+def build_batches(stage: Stage, tokenize, seed: int) -> StageBatches:
+    """What a stage learns from: a folder of images, or the toy world."""
+    return (StillFolderBatches if stage.kind == "style" else ToyWorldBatches)(stage, tokenize, seed)
 
 
 def learning_rate_factor(stage: Stage, step: int) -> float:

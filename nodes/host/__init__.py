@@ -7,6 +7,8 @@ register_model_folder(): make the model folder known. checkpoint_names(kinds): f
 checkpoint_path(name): where such a file lies. load_model(path, kinds, dtype) -> MODEL. load_text_encoder(path) -> CLIP,
 or None where the checkpoint names no encoder, or none that is there. encode_text(clip, text) -> CONDITIONING.
 model_info(model, kinds) -> CheckpointInfo; a MODEL of another kind is an error.
+apply_style(model, style, alpha) -> MODEL: another one, whose spatial weights are blended with the style's when they are
+needed; warns of what the style's plan notes.
 sample_video(model, plan, positive, negative, seed, start, mask, keep_known) -> clip (1, 3, T, H, W) in [-1, 1]: by a
 base network, through whatever is patched onto the MODEL.
 placed(model, plan, node): a context in which the bare network runs; gives the keywords of lumiere_core's `sample` that

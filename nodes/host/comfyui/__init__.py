@@ -5,10 +5,12 @@ from comfy_api.latest import ComfyExtension, io
 from .files import checkpoint_names, checkpoint_path, register_model_folder
 from .model import load_model, model_info
 from .sampling import placed, progress, sample_video
+from .style import apply_style
 from .text import encode_text, load_text_encoder
 
 __all__ = [
     "ComfyExtension",
+    "apply_style",
     "checkpoint_names",
     "checkpoint_path",
     "encode_text",

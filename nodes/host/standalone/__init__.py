@@ -3,6 +3,7 @@
 from . import io
 from .io import ComfyExtension
 from .models import (
+    apply_style,
     checkpoint_names,
     checkpoint_path,
     encode_text,
@@ -15,6 +16,7 @@ from .sampling import placed, progress, sample_video
 
 __all__ = [
     "ComfyExtension",
+    "apply_style",
     "checkpoint_names",
     "checkpoint_path",
     "encode_text",

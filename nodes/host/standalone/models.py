@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from glob import glob
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,7 @@ from ....lumiere_core import text as text_encoders
 from ....lumiere_core.checkpoint import CheckpointInfo, load_info, load_stunet
 from ....lumiere_core.devices import resolve_device, resolve_dtype
 from ....lumiere_core.networks import STUNet
+from ....lumiere_core.style import Style, StylePlan, plan_style
 from ...checks import check_model_kind
 
 MEDIA = Path(__file__).parents[3] / "workflows" / "media"
@@ -58,12 +60,17 @@ def using(chosen: Settings) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Model:
-    """What goes over a MODEL socket."""
+    """What goes over a MODEL socket. styles: in the order in which they are applied, when the network is needed."""
 
     info: CheckpointInfo
     network: STUNet
     device: torch.device
     dtype: torch.dtype
+    styles: tuple[StylePlan, ...] = ()
+
+    def stylized(self) -> STUNet:
+        """The network with its styles; it shares with `network` what they do not change."""
+        return reduce(lambda network, style: style.apply(network), self.styles, self.network)
 
 
 def register_model_folder() -> None:
@@ -123,6 +130,14 @@ def load_text_encoder(path: Path) -> text_encoders.TextEncoder | None:
 def encode_text(clip: text_encoders.TextEncoder, text: str) -> list:
     """CONDITIONING of one text: [[(1, L, D) float32 on the CPU, {}]]."""
     return [[clip.encode([text]).to("cpu", torch.float32), {}]]
+
+
+def apply_style(model: Model, style: Style, alpha: float) -> Model:
+    """The MODEL with one more style; the given one stays as it is. Raises ValueError as `plan_style` does."""
+    plan = plan_style(style, model.network.state_dict(), alpha)
+    for note in plan.notes:
+        warnings.warn(note, stacklevel=2)
+    return replace(model, styles=(*model.styles, plan))
 
 
 def model_info(model: Model, kinds: tuple[str, ...]) -> CheckpointInfo:

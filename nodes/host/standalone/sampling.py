@@ -8,10 +8,11 @@ from functools import partial
 
 import torch
 
+from ....lumiere_core.conditioning import Condition
 from ....lumiere_core.memory import clear_out_of_memory, require_clip_memory
 from ....lumiere_core.progress import StageBars
-from ....lumiere_core.sampling import SamplingPlan, network_call, sample
-from ...checks import one_text
+from ....lumiere_core.sampling import SamplingPlan, network_call, sample_base
+from ...checks import known_pixels, one_text
 from ...masks import change_mask
 from .models import Model
 
@@ -31,20 +32,13 @@ def sample_video(
     start: a clip of that size. mask: core's noise mask, 1 where pixels are to be changed, or None. keep_known: pixels
     outside the mask come out exactly as they are in `start`; else the mask is ignored.
     """
-    cond, uncond = {"text": one_text(positive, "positive")}, {"text": one_text(negative, "negative")}
-    known = (start, change_mask(mask, plan.shape[2:])) if keep_known and mask is not None else None
+    texts = {"text": one_text(positive, "positive"), "negative": one_text(negative, "negative")}
+    conditions = {"condition": known_pixels(positive), "negative_condition": known_pixels(negative)}
+    known = Condition(start, change_mask(mask, plan.shape[2:])) if keep_known and mask is not None else None
     node = "STUNetSampler"
     with placed(model, plan, node) as place, progress(node, plan.evaluations) as report:
-        return sample(
-            info=model.info,
-            plan=plan,
-            cond=cond,
-            uncond=uncond,
-            seed=seed,
-            start=start,
-            known=known,
-            **place,
-            **report,
+        return sample_base(
+            info=model.info, plan=plan, seed=seed, start=start, known=known, **texts, **conditions, **place, **report
         )
 
 
@@ -54,7 +48,7 @@ def placed(model: Model, plan: SamplingPlan, node: str) -> Iterator[dict]:
     config = model.network.config
     require_clip_memory(model.info.kind, config, plan.shape[2:], plan.window_size, model.device, model.dtype)
     with clear_out_of_memory("sampling"):
-        yield {"network": network_call(model.network, model.device, model.dtype), "dtype": model.dtype}
+        yield {"network": network_call(model.stylized(), model.device, model.dtype), "dtype": model.dtype}
 
 
 @contextmanager

@@ -1,0 +1,329 @@
+"""A style from a folder of pictures: what is learned from, what is trained, exact resume, and the two commands."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from lumiere_video import cli
+from lumiere_video.lumiere_core.checkpoint import load_info, load_stunet
+from lumiere_video.lumiere_core.networks import text_to_image, widen_input
+from lumiere_video.lumiere_core.style import load_style, stylize
+from lumiere_video.lumiere_core.training import load_recipe, style_recipe, train_style
+from lumiere_video.lumiere_core.training.parametrize import low_rank_tensors, train_low_rank
+from lumiere_video.lumiere_core.training.run import StageRun, build_objective, trainable
+from lumiere_video.lumiere_core.training.stills import StillFolderBatches, picture_files, read_caption, read_square
+
+STEPS = 4
+
+
+class Killed(BaseException):
+    """Stands for a signal: no handler of ordinary errors sees it."""
+
+
+@pytest.fixture
+def engine():
+    pytest.importorskip("accelerate", reason="training needs accelerate: pip install lumiere-video[train]")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of four pictures of different shapes, two of them with captions."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number, size in enumerate([(8, 8, 3), (20, 10, 3), (9, 12, 3), (16, 16, 4)]):
+        Image.fromarray(rng.integers(256, size=size, dtype=np.uint8)).save(folder / f"{number}.png")
+    (folder / "0.txt").write_text("a red\n circle ", encoding="utf-8")
+    (folder / "2.txt").write_text("ein grüner Stern", encoding="utf-8")
+    (folder / "notes.md").write_text("nothing")
+    return folder
+
+
+@pytest.fixture
+def recipe(tiny, pictures, tmp_path):
+    return style_recipe(
+        pictures, tmp_path / "look.safetensors", tiny.base, rank=2, steps=STEPS, batch=3, learning_rate=1e-2
+    )
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "look.safetensors"
+
+
+def run(recipe, output, save_every_seconds=1e9):
+    return train_style(recipe, output, device="cpu", precision="no", save_every_seconds=save_every_seconds)
+
+
+def batches(recipe, **changes):
+    return StillFolderBatches(dataclasses.replace(recipe.stages[0], **changes), fake_tokens, recipe.seed)
+
+
+def fake_tokens(texts):
+    """Tokens that are the texts themselves, for looking at."""
+    return texts, torch.ones(len(texts), 1)
+
+
+# What is learned from
+
+
+def test_pictures_are_cut_to_their_middle_square_and_resized(tmp_path):
+    pixels = np.zeros((6, 12, 3), np.uint8)
+    pixels[:, 3:9] = 200
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    Image.fromarray(pixels.transpose(1, 0, 2)).save(tmp_path / "tall.png")
+    for name in ("wide", "tall"):
+        assert (read_square(tmp_path / f"{name}.png", 6) == 200).all()
+        assert read_square(tmp_path / f"{name}.png", 3).shape == (3, 3, 3)
+    exact = np.random.default_rng(0).integers(256, size=(8, 8, 3), dtype=np.uint8)
+    Image.fromarray(exact).save(tmp_path / "exact.png")
+    assert np.array_equal(read_square(tmp_path / "exact.png", 8), exact)
+    Image.fromarray(exact[..., 0]).save(tmp_path / "gray.png")
+    assert read_square(tmp_path / "gray.png", 4).shape == (4, 4, 3)
+
+
+def test_captions_lie_beside_pictures(pictures):
+    files = picture_files(pictures)
+    assert [file.name for file in files] == ["0.png", "1.png", "2.png", "3.png"]
+    captions = [read_caption(file, "default") for file in files]
+    assert captions == ["a red circle", "default", "ein grüner Stern", "default"]
+
+
+def test_a_batch_is_a_function_of_seed_name_and_step(recipe):
+    first = batches(recipe)[1]
+    assert all(
+        torch.equal(first[name], other) for name, other in batches(recipe)[1].items() if isinstance(other, torch.Tensor)
+    )
+    assert first["video"].shape == first["noise"].shape == (3, 3, 1, 8, 8) and first["timesteps"].shape == (3,)
+    assert -1 <= first["video"].min() < first["video"].max() <= 1
+    others = [batches(recipe)[2], batches(recipe, name="other")[1], batches(dataclasses.replace(recipe, seed=1))[1]]
+    assert not any(torch.equal(first["noise"], other["noise"]) for other in others)
+
+
+def test_each_picture_comes_with_its_caption_and_some_with_none(recipe, pictures):
+    """Which picture is which is told by the picture."""
+    data = batches(recipe, caption="default", text_dropout=0.25, phases=recipe.stages[0].phases)
+    expected = {file: read_caption(file, "default") for file in picture_files(pictures)}
+    known = {read_square(file, 8).tobytes(): text for file, text in expected.items()}
+    dropped, seen = 0, set()
+    for step in range(40):
+        batch = data[step]
+        for clip, text in zip(batch["video"], batch["ids"], strict=True):
+            pixels = ((clip[:, 0].permute(1, 2, 0) + 1) * 127.5).round().to(torch.uint8).numpy()
+            caption = known[pixels.tobytes()]
+            assert text in ("", caption)
+            dropped, seen = dropped + (text == ""), seen | {caption}
+    assert seen == set(expected.values()) and 10 < dropped < 50  # of 120
+
+
+def test_folders_that_cannot_be_learned_from(tmp_path, pictures):
+    with pytest.raises(ValueError, match="none: no such folder. Give one with pictures"):
+        picture_files(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: the folder must hold pictures .*; got none"):
+        picture_files(tmp_path / "empty")
+    (pictures / "0.png").write_text("nothing")
+    with pytest.raises(ValueError, match="0.png: not a whole picture"):
+        read_square(pictures / "0.png", 8)
+    (pictures / "1.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="1.txt: a caption must be UTF-8 text"):
+        read_caption(pictures / "1.png", "")
+
+
+# What is trained
+
+
+def test_a_fresh_change_changes_nothing_and_a_trained_one_is_what_is_written(tiny):
+    network = text_to_image(load_stunet(tiny.base, ("base",))[1])
+    x, text = torch.randn(2, 3, 1, 8, 8), torch.randn(2, 5, 32)
+    with torch.no_grad():
+        before = network(x, torch.tensor([5, 900]), text)
+        layers = {
+            name for name, module in network.named_modules() if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
+        }
+        train_low_rank(network, 2, without=("conv_in",))
+        assert torch.equal(network(x, torch.tensor([5, 900]), text), before)
+        for parameter in trainable(network).values():
+            parameter.normal_()
+    written = low_rank_tensors(network)
+    assert {name.split(".lora_")[0] for name in written if ".lora_" in name} == {
+        f"diffusion_model.{name}" for name in layers - {"conv_in"}
+    }
+    plain = load_stunet(tiny.base, ("base",))[1]
+    for name in layers - {"conv_in"}:
+        down, up = (written[f"diffusion_model.{name}.lora_{half}.weight"] for half in ("down", "up"))
+        assert written[f"diffusion_model.{name}.alpha"] == len(down) <= 2
+        assert down.ndim == up.ndim == network.get_submodule(name).weight.ndim
+        delta = torch.einsum("or,r...->o...", up.flatten(1), down)
+        expected = plain.get_submodule(name).weight + delta
+        torch.testing.assert_close(network.get_submodule(name).weight, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_only_the_change_is_trained(engine, recipe, tmp_path):
+    objective, _ = build_objective(recipe, recipe.stages[0], tmp_path)
+    names = trainable(objective)
+    assert names and all(name.endswith((".up", ".down")) for name in names)
+    assert not any("conv_in" in name for name in names)
+    assert objective.network.config.temporal is None and objective.network.config.in_channels == 3
+
+
+def test_training_writes_a_style_that_fits_the_base(engine, recipe, output, tiny):
+    assert run(recipe, output) == output
+    assert {path.name for path in output.parent.iterdir()} == {"look.safetensors", "pictures"}
+    info = load_info(output)
+    assert (info.kind, info.size, info.frames, info.prediction, info.text_encoder) == (
+        "style", 8, 1, "v", "text.safetensors",
+    )  # fmt: skip
+    assert info.training == {
+        "recipe": "look", "stage": "look", "steps": STEPS, "samples": 3 * STEPS, "device": "cpu", "seed": 0, "rank": 2,
+    }  # fmt: skip
+    with safe_open(output, framework="pt") as file:
+        assert all(name.startswith("diffusion_model.") for name in file.keys())
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}
+        assert str(output.parent) not in json.dumps(file.metadata())
+    _, base = load_stunet(tiny.base, ("base",))
+    style = load_style(output)
+    for network in (base, widen_input(base, 7)):
+        stylized = stylize(network, style, 1.0)  # covers every layer, so nothing is warned of
+        assert torch.equal(stylized.conv_in.weight, network.conv_in.weight)
+        assert not torch.equal(stylized.conv_out.weight, network.conv_out.weight)
+
+
+def test_the_loss_falls(engine, tiny, tmp_path):
+    folder = tmp_path / "white"
+    folder.mkdir()
+    Image.new("RGB", (8, 8), "white").save(folder / "white.png")
+    recipe = style_recipe(folder, tmp_path / "a.safetensors", tiny.t2i, rank=2, steps=60, batch=8, learning_rate=2e-2)
+    state = StageRun(recipe, recipe.stages[0], tmp_path, "cpu", "no", False, 0)
+    data = StillFolderBatches(recipe.stages[0], state.tokenize, 0)
+    losses = [state.train_step(data[step])["loss"] for step in range(60)]
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+
+
+@pytest.fixture
+def killed(engine, recipe, output, monkeypatch):
+    """A training that was killed at its third step, after a save."""
+    original = StageRun.train_step
+
+    def until(self, batch):
+        if self.step == 2:
+            raise Killed
+        return original(self, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(StageRun, "train_step", until)
+        run(recipe, output, save_every_seconds=0)
+    return output.with_suffix(".training")
+
+
+def test_a_killed_training_resumes_bit_for_bit(killed, recipe, output, tmp_path):
+    assert (killed / "look.state.safetensors").is_file() and not output.exists()
+    resumed = load_file(run(recipe, output))
+    assert not killed.exists()
+    whole = load_file(run(recipe, tmp_path / "elsewhere" / "look.safetensors"))
+    assert resumed.keys() == whole.keys() and all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_training_of_other_settings_is_not_gone_on_with(killed, recipe, output):
+    other = dataclasses.replace(recipe, seed=1)
+    with pytest.raises(ValueError, match="look.training: an unfinished training with other settings lies here"):
+        run(other, output)
+    assert (killed / "look.state.safetensors").is_file()
+
+
+def test_recipes_can_hold_a_style_of_their_own(engine, tiny, pictures, tmp_path):
+    """Beside the command: a stage in a file, that starts from a checkpoint and needs no text stage."""
+    text = f"""
+name = "styles"
+text_encoder = "{tiny.text}"
+[[stage]]
+name = "look"
+kind = "style"
+start = "{tiny.t2i}"
+images = "{pictures}"
+learning_rate = 1e-2
+[stage.network]
+rank = 1
+[[stage.phase]]
+steps = 1
+batch = 1
+"""
+    (tmp_path / "a.toml").write_text(text, encoding="utf-8")
+    (stage,) = load_recipe(tmp_path / "a.toml").stages
+    assert (stage.kind, stage.network["rank"]) == ("style", 1)
+    for old, new, message in (
+        ("rank = 1", "rank = 0", "must give the LoRA's rank, at least 1; got 0"),
+        ("rank = 1", "", "must give the LoRA's rank, at least 1; got None"),
+        (f'images = "{pictures}"', "", "name their folder in 'images'"),
+        (f'start = "{tiny.t2i}"', "", "builds upon another stage"),
+        (f'start = "{tiny.t2i}"', 'start = "t2i"', "'look' starts from 't2i', which is no earlier stage"),
+        (f'text_encoder = "{tiny.text}"', "", "needs a stage of kind text"),
+    ):
+        assert old in text
+        (tmp_path / "b.toml").write_text(text.replace(old, new), encoding="utf-8")
+        with pytest.raises(ValueError, match=message):
+            load_recipe(tmp_path / "b.toml")
+
+
+# Commands
+
+
+@pytest.fixture
+def command(capsys):
+    """Run `lumiere`: (exit code, standard output, the last line on stderr)."""
+
+    def command(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out.strip(), captured.err.strip().splitlines()[-1] if captured.err.strip() else ""
+
+    return command
+
+
+def test_the_commands_make_pictures_and_a_style_of_them(engine, command, tiny, tmp_path):
+    stills, style = tmp_path / "stills", tmp_path / "styles" / "watercolor.safetensors"
+    made = command("toy-stills", stills, "--look", "watercolor", "--count", 3, "--size", 8, "--seed", 5)
+    assert made[:2] == (0, str(stills)) and len(list(stills.iterdir())) == 6
+    options = ["--rank", 1, "--steps", 2, "--batch", 2, "--device", "cpu", "--precision", "no", "--seed", 7]
+    code, said, _ = command("train-style", stills, "--output", style, "--checkpoint", tiny.base, *options)
+    assert (code, said) == (0, str(style)) and load_info(style).training["seed"] == 7
+    code, said, _ = command("info", style)
+    assert code == 0 and said.startswith(f"{style}: style")
+
+
+def test_bad_input_of_train_style_is_one_line(command, tiny, pictures, tmp_path):
+    output, base = tmp_path / "a.safetensors", ("--checkpoint", tiny.base)
+    cases = [
+        ((tmp_path / "none", "--output", output, *base), "none: no such folder"),
+        ((pictures, "--output", tmp_path / "a.ckpt", *base), "a style is written as .safetensors; got .ckpt"),
+        ((pictures, "--output", output, "--checkpoint", tiny.ssr), "a checkpoint of kind base or t2i is needed here"),
+        ((pictures, "--output", output, "--checkpoint", tmp_path / "b.safetensors"), "b.safetensors: no such file"),
+        ((pictures, "--output", output, *base, "--rank", 0), "the LoRA's rank, at least 1; got 0"),
+        ((pictures, "--output", output, *base, "--steps", 0), "steps of a phase must be at least 1; got 0"),
+        ((pictures, "--output", output, *base, "--batch", -1), "batch of a phase must be at least 1; got -1"),
+        ((pictures, "--output", output, *base, "--learning-rate", 0), "learning_rate must be above 0; got 0"),
+        ((pictures, "--output", output, *base, "--seed", -1), "seed must be at least 0; got -1"),
+        ((pictures, "--output", output, *base, "--precision", "fp8"), "invalid choice: 'fp8'"),
+        ((pictures, *base), "the following arguments are required: --output"),
+    ]
+    for arguments, message in cases:
+        code, said, line = command("train-style", *arguments)
+        assert (code, said) == (2, "") and message in line, line
+    assert not output.exists() and not output.with_suffix(".training").exists()
+
+
+def test_bad_input_of_toy_stills_is_one_line(command, tmp_path):
+    for options, message in (
+        (("--look", "oil"), "look must be one of plain, line_drawing, watercolor; got 'oil'"),
+        (("--count", 0), "count must be at least 1; got 0"),
+        (("--size", 0), "size must be at least 1 pixel; got 0"),
+    ):
+        code, said, line = command("toy-stills", tmp_path / "new", *options)
+        assert (code, said) == (2, "") and message in line
+    assert not (tmp_path / "new").exists()
