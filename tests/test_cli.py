@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lumiere_video import cli
@@ -102,12 +103,105 @@ BAD_OPTIONS = [
     ("--device cuda:99", "device 'cuda:99' is not available"),
     ("--dtype int8", "dtype must be one of auto, float32"),
     ("--bogus", "unrecognized arguments: --bogus .see lumiere --help"),
+    ("--strength 0.5", "strength says how much of an input video is made anew; got no video"),
+    ("--mask {mask}", "mask: there is no image or video to use it on"),
+    ("--fit pad", "fit: there is no image or video to use it on"),
+    ("--image {image} --extend {video}", "only one of first_frame, extend can be given at once"),
+    ("--image {image} --input-video {video}", "cannot both be given"),
+    ("--image missing.png", "missing.png: no such file"),
+    ("--image {image} --fit zoom", "fit must be one of crop, pad, stretch; got 'zoom'"),
+    ("--inpaint {video}", "inpaint needs a mask"),
+    ("--region {image} --mask {video}", "mask must be one for all frames, or one for each of the 12; got 8"),
+    ("--keyframe {image}@first", "a keyframe is FILE@INDEX such as end.png@-1; got "),
+    ("--keyframe {image}@0 --keyframe {image}@-12", "indices must differ; frame 0 is named twice in 0, -12"),
+    ("--extend {video} --frames 8", "extend: the clip of 8 frames starts with 8 given ones"),
+    ("--input-video {video} --frames 9", "frames must be at most 8, the input video's; got 9"),
+    ("--input-video {video} --strength 1.5", "denoise must be 0, .* to 1"),
+    ("--base-window 4 --base-overlap 4", "window must be larger than overlap"),
+    ("--alpha 0.5", "alpha says how much of a style; give one with --style"),
+    ("--style missing.safetensors", "missing.safetensors: no such file"),
+    ("--style toy-watercolor", "the style is of another backbone"),
 ]
 
 
+@pytest.fixture
+def media(tmp_path):
+    """Paths of a 32 x 32 image, a mask with a hole, and a video of 8 frames; by name."""
+    paths = {name: tmp_path / f"{name}{suffix}" for name, suffix in MEDIA.items()}
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (8, 32, 32, 3), generator=generator) / 255
+    mask = torch.zeros(32, 32, 3)
+    mask[8:24, 8:24] = 1
+    for name, image in (("image", frames[0]), ("mask", mask)):
+        Image.fromarray((image * 255).round().to(torch.uint8).numpy()).save(paths[name])
+    video_io.write_video(paths["video"], frames, 16)
+    return paths
+
+
+MEDIA = {"image": ".png", "mask": ".png", "video": ".mp4"}
+
+
+def written(tmp_path):
+    return video_io.read_video(tmp_path / "out" / "clip")[0]
+
+
+def test_an_image_is_the_first_frame_to_the_bit(run, tmp_path, media):
+    assert run("--image", media["image"], output="clip/")[0] == 0
+    assert torch.equal(written(tmp_path)[0], video_io.read_video(media["image"])[0][0])
+
+
+def test_keyframes_of_any_size_are_the_frames_they_are_said_to_be(run, tmp_path, media):
+    small = tmp_path / "small.png"
+    Image.open(media["image"]).crop((0, 0, 16, 16)).save(small)
+    assert run("--keyframe", f"{media['image']}@0", "--keyframe", f"{small}@-1", output="clip/")[0] == 0
+    frames = written(tmp_path)
+    assert torch.equal(frames[0], video_io.read_video(media["image"])[0][0])
+    assert (frames[-1] - frames[0]).abs().mean() > 0.05
+
+
+def test_a_video_is_extended(run, tmp_path, media):
+    assert run("--extend", media["video"], "--last", 3, output="clip/")[0] == 0
+    frames, given = written(tmp_path), video_io.read_video(media["video"])[0]
+    assert len(frames) == 12 and torch.equal(frames[:3], given[5:])
+
+
+def test_outside_the_mask_a_video_stays(run, tmp_path, media):
+    assert run("--inpaint", media["video"], "--mask", media["mask"], output="clip/")[0] == 0
+    frames, given = written(tmp_path), video_io.read_video(media["video"])[0]
+    hole = video_io.read_video(media["mask"])[0][0, ..., 0] == 1
+    assert frames.shape == given.shape and torch.equal(frames[:, ~hole], given[:, ~hole])
+    assert (frames - given)[:, hole].abs().mean() > 0.05
+
+
+def test_outside_its_region_a_cinemagraph_stands_still(run, tmp_path, media):
+    assert run("--region", media["image"], "--mask", media["mask"], "--feather", 1, output="clip/")[0] == 0
+    frames = written(tmp_path)
+    corner = frames[:, :2, :2]
+    assert torch.equal(corner, corner[:1].expand_as(corner)) and frames[1:, 16, 16].std() > 0
+
+
+def test_a_video_is_made_something_else_of(run, tmp_path, media):
+    assert run("--input-video", media["video"], "--strength", 0.3, "--no-ssr", output="clip/")[0] == 0
+    assert written(tmp_path).shape == (8, 8, 8, 3)
+
+
+def test_a_long_clip_that_loops(run, tmp_path):
+    options = "--frames 20 --base-window 8 --base-overlap 4 --loop --no-ssr"
+    assert run(*options.split(), output="clip/")[0] == 0
+    assert written(tmp_path).shape == (20, 8, 8, 3)
+
+
+def test_a_style_changes_the_clip(run, tiny, tmp_path):
+    clips = []
+    for alpha in (0, 0.5):
+        assert run("--style", tiny.restyled, "--alpha", alpha, "--no-ssr", output="clip/")[0] == 0
+        clips.append(written(tmp_path))
+    assert not torch.equal(*clips)
+
+
 @pytest.mark.parametrize(("options", "message"), BAD_OPTIONS, ids=[options for options, _ in BAD_OPTIONS])
-def test_bad_options(run, options, message):
-    assert_refused(run(*options.split()), message)
+def test_bad_options(run, options, message, media):
+    assert_refused(run(*options.format(**media).split()), message)
 
 
 @pytest.mark.parametrize(

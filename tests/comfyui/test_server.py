@@ -34,6 +34,7 @@ UI_WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 QUICK = {
     "LumiereSTUNetSampler": {"frames": 8, "steps": 2},
     "LumiereEmptyPixelVideo": {"frames": 8},
+    "LumiereBuildConditioningMask": {"frames": 8, "mode.last": 3},
     "LumiereTemporalMultiDiffusionSSR": {"steps": 2},
     "KSampler": {"steps": 2},
     "BasicScheduler": {"steps": 2},
