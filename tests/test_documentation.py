@@ -12,16 +12,40 @@ from lumiere_video.nodes.extension import NODES
 ROOT = Path(__file__).resolve().parent.parent
 DOCS, LOCALES = ROOT / "web" / "docs", ROOT / "locales"
 SCHEMAS = {schema.node_id: schema for schema in (node.define_schema() for node in NODES)}
-LANGUAGES = ("en", "zh")
+LANGUAGES = ("en", "zh")  # of the help pages
+LOCALE_LANGUAGES = ("en", "zh", "ko", "ja")
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"  # to a reader a COMBO, whose choices bring inputs along
 SECTIONS = {  # inputs, outputs, example, errors
     "en": ("Inputs", "Outputs", "Example", "Common errors"),
     "zh": ("输入", "输出", "示例", "常见错误"),
 }
+MODES = {"en": "Modes", "zh": "模式"}  # the section with what choices bring along
 MARKS = {"en": (" (optional)", " (advanced)"), "zh": ("（可选）", "（高级）")}
-FULL_STOP = {"en": ".", "zh": "。"}
+FULL_STOP = {"en": ".", "zh": "。", "ko": ".", "ja": "。"}
+SCRIPTS = {"zh": "[\u4e00-\u9fff]", "ko": "[가-힣]", "ja": "[ぁ-んァ-ヴ]"}
 
 every_node = pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 every_language = pytest.mark.parametrize("language", LANGUAGES)
+every_locale = pytest.mark.parametrize("language", LOCALE_LANGUAGES)
+
+
+def brought_inputs(spec) -> dict:
+    """What the choices of a DynamicCombo bring along, by the ids that workflows save; of other inputs nothing."""
+    options = spec.options if spec.type == DYNAMIC_COMBO else ()
+    return {f"{spec.id}.{inner.id}": inner for option in options for inner in option.inputs}
+
+
+def all_inputs(schema) -> dict:
+    """Inputs by id, each with what its choices bring along."""
+    found = {}
+    for spec in schema.inputs:
+        found |= {spec.id: spec, **brought_inputs(spec)}
+    return found
+
+
+def locale_key(id: str) -> str:
+    """Where the frontend looks an input up."""
+    return id.replace(".", "_")
 
 
 def page(schema, language: str) -> dict[str, list[str]]:
@@ -44,13 +68,30 @@ def table(lines: list[str]) -> list[list[str]]:
 
 def label(id: str, name: str) -> str:
     """How a page names an input or output: its id, and what the translated node shows where that is another word."""
-    return f"`{id}`" if name.lower() == id else f"`{id}` {name}"
+    return f"`{id}`" if name.lower() == id.rpartition(".")[2] else f"`{id}` {name}"
 
 
 def default_cell(spec) -> str:
+    if spec.type == DYNAMIC_COMBO:
+        return f"`{spec.choices[0]}`"
     if spec.default is None:
         return "-"
     return f"`{spec.default}`" if isinstance(spec.default, str) and spec.default else f"`{json.dumps(spec.default)}`"
+
+
+def check_inputs(rows: list[list[str]], specs: dict, names: dict, language: str) -> None:
+    """A table of inputs: all of them in order, with type, default, and range or choices as in the schema."""
+    optional, advanced = MARKS[language]
+    assert [row[0] for row in rows] == [label(id, names[locale_key(id)]["name"]) for id in specs]
+    for (_, kind, default, choices, meaning), (id, spec) in zip(rows, specs.items(), strict=True):
+        type_name = "COMBO" if spec.type == DYNAMIC_COMBO else spec.type
+        assert kind == type_name + optional * bool(spec.optional) + advanced * bool(spec.advanced), id
+        assert default == default_cell(spec), id
+        if spec.type in ("INT", "FLOAT"):
+            assert re.findall(r"-?\d+(?:\.\d+)?", choices) == [str(spec.min), str(spec.max)], id
+        elif type_name == "COMBO" and default != "-":  # without a default: files, which differ
+            assert re.findall(r"`(.+?)`", choices) == list(spec.choices), id
+        assert meaning.endswith(FULL_STOP[language]), id
 
 
 def quoted_errors(schema, language: str) -> list[str]:
@@ -91,7 +132,7 @@ def test_nodes_say_what_they_are(schema):
 
 @every_node
 def test_tooltips_are_sentences(schema):
-    specs = {**{spec.id: spec for spec in schema.inputs}, **{f"-> {out.display_name}": out for out in schema.outputs}}
+    specs = {**all_inputs(schema), **{f"-> {out.display_name}": out for out in schema.outputs}}
     poor = {name for name, spec in specs.items() if not re.fullmatch(r".{19,}\.", spec.tooltip or "", re.DOTALL)}
     assert not poor
 
@@ -110,19 +151,19 @@ def test_page_has_its_parts(schema, language):
 @every_node
 @every_language
 def test_page_lists_the_inputs(schema, language):
-    """All of them in order, with type, default, and range or choices as in the schema."""
     rows = table(page(schema, language)[SECTIONS[language][0]])
-    names = locale(language)[schema.node_id]["inputs"]
-    assert [row[0] for row in rows] == [label(spec.id, names[spec.id]["name"]) for spec in schema.inputs]
-    for (_, kind, default, choices, meaning), spec in zip(rows, schema.inputs, strict=True):
-        optional, advanced = MARKS[language]
-        assert kind == spec.type + optional * bool(spec.optional) + advanced * bool(spec.advanced), spec.id
-        assert default == default_cell(spec), spec.id
-        if spec.type in ("INT", "FLOAT"):
-            assert re.findall(r"-?\d+(?:\.\d+)?", choices) == [str(spec.min), str(spec.max)], spec.id
-        elif spec.type == "COMBO" and spec.default is not None:  # without a default: files, which differ
-            assert re.findall(r"`(.+?)`", choices) == list(spec.options), spec.id
-        assert meaning.endswith(FULL_STOP[language]), spec.id
+    specs = {spec.id: spec for spec in schema.inputs}
+    check_inputs(rows, specs, locale(language)[schema.node_id]["inputs"], language)
+
+
+@every_node
+@every_language
+def test_page_lists_what_choices_bring_along(schema, language):
+    specs = {id: spec for id, spec in all_inputs(schema).items() if "." in id}
+    sections = page(schema, language)
+    assert (MODES[language] in sections) == bool(specs)
+    rows = table(sections.get(MODES[language], []))
+    check_inputs(rows, specs, locale(language)[schema.node_id]["inputs"], language)
 
 
 @every_node
@@ -152,13 +193,13 @@ def test_there_are_no_pages_of_other_nodes():
     assert files == {f"{id}{ending}" for id in SCHEMAS for ending in (".md", "/zh.md")}
 
 
-@every_language
+@every_locale
 def test_locale_has_entries_for_all_there_is_and_nothing_else(language):
     entries = locale(language)
     assert list(entries) == list(SCHEMAS)
     for id, schema in SCHEMAS.items():
         assert list(entries[id]) == ["display_name", "description", "inputs", "outputs"]
-        assert list(entries[id]["inputs"]) == [spec.id for spec in schema.inputs]
+        assert list(entries[id]["inputs"]) == [locale_key(id) for id in all_inputs(schema)]
         assert list(entries[id]["outputs"]) == [str(i) for i in range(len(schema.outputs))]
         for entry in (*entries[id]["inputs"].values(), *entries[id]["outputs"].values()):
             assert list(entry) == ["name", "tooltip"]
@@ -169,13 +210,13 @@ def test_locale_has_entries_for_all_there_is_and_nothing_else(language):
 def test_english_locale_is_the_schema(schema):
     entry = locale("en")[schema.node_id]
     assert (entry["display_name"], entry["description"]) == (schema.display_name, schema.description)
-    for spec in schema.inputs:
-        assert entry["inputs"][spec.id] == {"name": spec.display_name or spec.id, "tooltip": spec.tooltip}
+    for id, spec in all_inputs(schema).items():
+        assert entry["inputs"][locale_key(id)] == {"name": spec.display_name or spec.id, "tooltip": spec.tooltip}
     for i, output in enumerate(schema.outputs):
         assert entry["outputs"][str(i)] == {"name": output.display_name, "tooltip": output.tooltip}
 
 
-@every_language
+@every_locale
 def test_locale_has_nothing_that_the_frontend_takes_for_syntax(language):
     """vue-i18n reads @ as a link, braces as a value and | as a plural; a key with a full stop is a path."""
     text = (LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8")
@@ -184,10 +225,10 @@ def test_locale_has_nothing_that_the_frontend_takes_for_syntax(language):
     assert [string for string in re.findall(r'"([^"]*)":', text) if "." in string] == []
 
 
-def test_translations_are_translated():
-    english, chinese = locale("en"), locale("zh")
-    for id, entry in chinese.items():
-        assert entry["description"] != english[id]["description"]
+@pytest.mark.parametrize("language", SCRIPTS)
+def test_translations_are_translated(language):
+    script = re.compile(SCRIPTS[language])
+    for id, entry in locale(language).items():
+        assert script.search(entry["description"]), id
         for group in ("inputs", "outputs"):
-            for name, item in entry[group].items():
-                assert re.search("[\u4e00-\u9fff]", item["tooltip"]), (id, name)
+            assert [name for name, item in entry[group].items() if not script.search(item["tooltip"])] == [], id
