@@ -1,20 +1,15 @@
 """Known pixels in a real ComfyUI: our sampler against core's, windows of a condition, and both hosts."""
 
-import io
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import numpy
 import pytest
 from comfyui_graphs import LumiereGraph
-from comfyui_server import copy_pack
-from PIL import Image
+from comfyui_pixels import ONE_LEVEL, pixels, run_standalone
 
 pytestmark = pytest.mark.comfyui
 
-ONE_LEVEL = 1 / 255  # of an 8-bit colour
 ROOT = Path(__file__).parents[2]
 MODES = {
     "first_frame": {},
@@ -44,21 +39,6 @@ def conditioned(graph: LumiereGraph, mode: str, frames: int = 12):
         inputs["mask"] = graph.add("ThresholdMask", mask=coarse[0], value=0.5)[0]
     texts = {"positive": graph.positive, "negative": graph.negative}
     return graph.add("LumiereBuildConditioningMask", **texts, **inputs, **MODES[mode])
-
-
-@pytest.fixture
-def frames(server):
-    """Run a graph that saves named tensors: a function (graph, {name: link}) -> {name: array}."""
-
-    def run(graph: LumiereGraph, values: dict[str, list]) -> dict[str, numpy.ndarray]:
-        files = {name: server.folder / "output" / f"{name}.npy" for name in values}
-        for name, value in values.items():
-            files[name].unlink(missing_ok=True)
-            graph.save(value, name)
-        server.client.succeed(graph.prompt)
-        return {name: numpy.load(file) for name, file in files.items()}
-
-    return run
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -108,15 +88,7 @@ def test_both_hosts_make_the_same_frames(server, comfyui_paths, capsys, tmp_path
     outcome = server.client.succeed(prompt)
     in_comfyui = [pixels(server.client.view(file)) for file in outcome.files]
 
-    copy_pack(tmp_path / "packages" / "lumiere_video")
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "graph.json").write_text(json.dumps(prompt), encoding="utf-8")
-    command = [comfyui_paths[1], "-m", "lumiere_video.cli", "run", str(tmp_path / "graph.json")]
-    command += ["--output", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "packages")}
-    ran = subprocess.run(command, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    standalone = [pixels(file.read_bytes()) for file in sorted((tmp_path / "out").rglob("*.png"))]
+    standalone = run_standalone(prompt, comfyui_paths[1], tmp_path)
 
     assert len(in_comfyui) == len(standalone) > 1
     found = max(int(numpy.abs(a - b).max()) for a, b in zip(in_comfyui, standalone, strict=True))
@@ -140,7 +112,3 @@ def quick(prompt: dict) -> dict:
     create = prompt.pop(save["inputs"]["video"][0])
     save |= {"class_type": "SaveImage", "inputs": {"images": create["inputs"]["images"], "filename_prefix": "same"}}
     return prompt
-
-
-def pixels(png: bytes) -> numpy.ndarray:
-    return numpy.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=numpy.int16)

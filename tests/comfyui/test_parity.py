@@ -1,51 +1,12 @@
 """The same frames by different ways: our sampler and core's, MultiDiffusion and core's windows, both hosts."""
 
-import io
-import json
-import os
-import subprocess
-
 import numpy
 import pytest
 from comfyui_graphs import PROMPT, TEXT_WIDTH, LumiereGraph
 from comfyui_models import LORAS
-from comfyui_server import copy_pack
-from PIL import Image
+from comfyui_pixels import ONE_LEVEL, difference, pixels, run_standalone
 
 pytestmark = pytest.mark.comfyui
-
-ONE_LEVEL = 1 / 255  # of an 8-bit colour
-
-
-@pytest.fixture
-def frames(server):
-    """Run a graph that saves named tensors: a function (graph, {name: link}) -> {name: array}."""
-
-    def run(graph: LumiereGraph, values: dict[str, list]) -> dict[str, numpy.ndarray]:
-        files = {name: server.folder / "output" / f"{name}.npy" for name in values}
-        for name, value in values.items():
-            files[name].unlink(missing_ok=True)
-            graph.save(value, name)
-        server.client.succeed(graph.prompt)
-        return {name: numpy.load(file) for name, file in files.items()}
-
-    return run
-
-
-@pytest.fixture
-def say(capsys):
-    def say(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n{text}")
-
-    return say
-
-
-def difference(a: numpy.ndarray, b: numpy.ndarray) -> float:
-    assert a.shape == b.shape
-    assert numpy.isfinite(a).all() and numpy.isfinite(b).all()
-    return float(numpy.abs(a - b).max())
-
 
 # Our samplers and core's
 
@@ -216,21 +177,9 @@ def test_both_hosts_make_the_same_frames(server, comfyui_paths, say, tmp_path):
     outcome = server.client.succeed(graph.prompt)
     in_comfyui = [pixels(server.client.view(file)) for file in outcome.files]
 
-    copy_pack(tmp_path / "packages" / "lumiere_video")
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "graph.json").write_text(json.dumps(graph.prompt), encoding="utf-8")
-    command = [comfyui_paths[1], "-m", "lumiere_video.cli", "run", str(tmp_path / "graph.json")]
-    command += ["--output", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "packages")}
-    ran = subprocess.run(command, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    standalone = [pixels(file.read_bytes()) for file in sorted((tmp_path / "out").rglob("*.png"))]
+    standalone = run_standalone(graph.prompt, comfyui_paths[1], tmp_path)
 
     assert len(in_comfyui) == len(standalone) == 20
     found = max(int(numpy.abs(a - b).max()) for a, b in zip(in_comfyui, standalone, strict=True))
     say(f"both hosts: {found} / 255")
     assert found <= 1
-
-
-def pixels(png: bytes) -> numpy.ndarray:
-    return numpy.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=numpy.int16)

@@ -4,10 +4,9 @@ import numpy
 import pytest
 from comfyui_graphs import BASE, LumiereGraph
 from comfyui_models import FULL, LINES, LORAS, STYLED_LORA, STYLES, WIDE, styled
+from comfyui_pixels import ONE_LEVEL, difference
 
 pytestmark = pytest.mark.comfyui
-
-ONE_LEVEL = 1 / 255  # of an 8-bit colour
 
 
 class StyleGraph(LumiereGraph):
@@ -42,20 +41,6 @@ def sampled(server):
         return {name: numpy.load(server.folder / "output" / f"{run}-{name}.npy") for name in graph.values}
 
     return sampled
-
-
-@pytest.fixture
-def say(capsys):
-    def say(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n{text}")
-
-    return say
-
-
-def difference(a: numpy.ndarray, b: numpy.ndarray) -> float:
-    assert a.shape == b.shape and numpy.isfinite(a).all() and numpy.isfinite(b).all()
-    return float(numpy.abs(a - b).max())
 
 
 @pytest.mark.parametrize("style", STYLES)
