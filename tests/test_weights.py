@@ -6,8 +6,12 @@ from lumiere_video.lumiere_core.bundled import BASE, SSR, WEIGHTS
 from lumiere_video.lumiere_core.checkpoint import load_info
 from lumiere_video.lumiere_core.evaluation.judge import judge_clip
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
+from lumiere_video.lumiere_core.style import load_style, plan_style
 
-MOST_BYTES = 16_000_000
+MOST_BYTES, MOST_STYLE_BYTES = 16_000_000, 440_000
+TEXT = "toy-text.safetensors"
+STYLES = ("toy-line-drawing.safetensors", "toy-watercolor.safetensors")
+KINDS = {BASE: "base", SSR: "ssr", TEXT: "text", **dict.fromkeys(STYLES, "style")}
 
 
 @pytest.fixture(scope="module")
@@ -17,15 +21,26 @@ def pipeline():
 
 def test_all_files_together_are_small():
     files = list(WEIGHTS.glob("*.safetensors"))
-    assert {BASE, SSR, "toy-text.safetensors"} == {file.name for file in files}
+    assert set(KINDS) == {file.name for file in files}
     assert sum(file.stat().st_size for file in files) <= MOST_BYTES
 
 
-@pytest.mark.parametrize(("name", "kind"), [(BASE, "base"), (SSR, "ssr"), ("toy-text.safetensors", "text")])
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
 def test_metadata_say_what_a_file_is_and_how_it_was_made(name, kind):
     info = load_info(WEIGHTS / name)
     assert info.kind == kind
     assert {"recipe", "steps", "device"} <= info.training.keys()
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_styles_fit_the_bundled_base(pipeline, name):
+    """Whole, and as core's LoRA loader knows it: no tensor of another width than the base's, none of another name."""
+    assert (WEIGHTS / name).stat().st_size <= MOST_STYLE_BYTES
+    plan = plan_style(load_style(WEIGHTS / name), pipeline.base.network.state_dict(), 1.0)
+    assert plan.notes == () and "conv_in.weight" not in plan.changes
+    for target, change in plan.changes.items():
+        assert change.fits(tuple(pipeline.base.network.state_dict()[target].shape))
+        assert change.up.isfinite().all() and change.up.any()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,10 @@ NOTES = ("MarkdownNote",)
 SMALL = {
     "LumiereSTUNetSampler": {"frames": 5, "steps": 1},
     "LumiereTemporalMultiDiffusionSSR": {"steps": 1},
+    "LumiereBuildConditioningMask": {"frames": 5},
 }
+ONLY = {"video_to_video": {"LumiereSTUNetSampler": {"steps": 1}}, "ssr_upscale": {}}  # as long as their input
+SIZES = {"base_only": (32, 32), "long_video": (32, 32), "style_sweep": (32, 100)}  # (height, width); else 128 x 128
 
 
 def load(path: Path) -> dict:
@@ -35,7 +38,20 @@ def by_name(path: Path) -> str:
 def test_every_workflow_comes_in_both_forms_with_a_thumbnail():
     names = {path.stem for path in WORKFLOWS}
     assert names == {path.stem for path in (FOLDER / "api").glob("*.json")} == {p.stem for p in FOLDER.glob("*.jpg")}
-    assert {"text_to_video", "base_only", "ssr_upscale", "ksampler"} <= names
+    assert names == {
+        "base_only",
+        "cinemagraph",
+        "extend_video",
+        "first_last_frame",
+        "image_to_video",
+        "ksampler",
+        "long_video",
+        "ssr_upscale",
+        "style_sweep",
+        "text_to_video",
+        "video_inpainting",
+        "video_to_video",
+    }
     for thumbnail in FOLDER.glob("*.jpg"):
         with Image.open(thumbnail) as image:
             assert min(image.size) >= 256 and thumbnail.stat().st_size < 200_000
@@ -75,19 +91,22 @@ def test_both_forms_hold_the_same_values(path):
     assert set(api) <= set(canvas) and len(canvas) - len(api) <= 1  # SaveVideo's older, hidden codec
 
 
+@pytest.mark.filterwarnings("ignore:.*frames; the first 5 are used")
 @pytest.mark.parametrize("path", STANDALONE, ids=by_name)
 def test_workflows_run_without_comfyui(path, tmp_path):
     nodes = load(FOLDER / "api" / path.name)
+    small = SMALL | ONLY.get(path.stem, {})
     settings = [
         f"{id}.{name}={value}"
         for id, node in nodes.items()
-        for name, value in SMALL.get(node["class_type"], {}).items()
+        for name, value in small.get(node["class_type"], {}).items()
     ]
-    frames = 5 if any(node["class_type"] == "LumiereSTUNetSampler" for node in nodes.values()) else 80
+    settings += [f"{id}.mode.last=3" for id, node in nodes.items() if "mode.last" in node["inputs"]]
     (written,) = run_workflow(path, settings, Settings(output=tmp_path))
     video, fps = read_video(written)
-    side = 32 if path.stem == "base_only" else 128
-    assert written.suffix == ".mp4" and video.shape == (frames, side, side, 3) and fps == 16
+    frames = 80 if path.stem in ONLY else 5
+    assert video.shape == (frames, *SIZES.get(path.stem, (128, 128)), 3)
+    assert written.suffix == ".mp4" and fps == 16
 
 
 def test_media_are_small_and_used():
