@@ -267,7 +267,7 @@ def _add_given_options(command: argparse.ArgumentParser) -> None:
     option("--inpaint", type=Path, metavar="VIDEO", help="a video of which what the mask shows is made anew")
     option("--region", type=Path, metavar="FILE", help="an image of which only what the mask shows moves")
     option("--input-video", type=Path, metavar="VIDEO", help="a video to make something else of, with its motion")
-    option("--strength", type=float, help="how much of the input video is made anew, 0 to 1")
+    option("--strength", type=float, help="how much of the input video is made anew, 0 to 1; default: 0.6")
     option("--mask", type=Path, metavar="FILE", help="image or video; white is generated, black is kept")
     option("--fit", help="how images of another shape are made to fit: crop, pad or stretch; default: crop")
     option("--last", type=int, metavar="N", help="how many of the video's last frames to go on from; default: all")

@@ -25,7 +25,7 @@ from .video_tensor import frames_to_video, video_to_frames
 
 BASE_STAGE, SSR_STAGE = "base", "super-resolution"
 BASE_CHANNELS = (3, 3 + CONDITION_CHANNELS)  # a text-to-video net's, a conditional one's
-DEFAULT_STRENGTH = 0.8
+DEFAULT_STRENGTH = 0.6
 
 # progress(stage, windows evaluated, windows in all), from (stage, 0, ...) on; see SamplingPlan.evaluations
 Progress = Callable[[str, int, int], None]
