@@ -93,7 +93,8 @@ def read_video(path: str | Path) -> tuple[torch.Tensor, float]:
         frames, fps = _read_pillow(path)
     else:
         frames, fps = _read_av(path)
-    return torch.from_numpy(np.stack(frames)).float().div(255), fps
+    pixels = torch.from_numpy(np.stack(frames))
+    return (pixels if pixels.is_floating_point() else pixels.float().div(255)), fps
 
 
 def resample_fps(frames: torch.Tensor, fps: float, target: float) -> torch.Tensor:
@@ -233,10 +234,20 @@ def _read_av(path: Path) -> tuple[list[np.ndarray], float]:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            frames = [_decoded(frame) for frame in container.decode(stream)]
             fps = float(stream.average_rate)
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(f"{path}: not a video that can be read ({error}).") from error
     if not frames:
         raise ValueError(f"{path}: the video has no frames.")
     return frames, fps
+
+
+def _decoded(frame) -> np.ndarray:
+    """(H, W, 3), as ComfyUI decodes it: in float32, where halved colour planes are interpolated, not repeated.
+
+    In other widths than multiples of 32 that conversion reads beyond the picture's edge, so those stay in 8 bits.
+    """
+    if frame.width % 32:
+        return frame.to_ndarray(format="rgb24")
+    return frame.to_ndarray(format="gbrpf32le").clip(0, 1)

@@ -138,6 +138,7 @@ def media(tmp_path):
     return paths
 
 
+HALF_LEVEL = 0.5 / 255 + 1e-6  # a decoded video's values lie between the levels that a PNG can hold
 MEDIA = {"image": ".png", "mask": ".png", "video": ".mp4"}
 
 
@@ -162,14 +163,14 @@ def test_keyframes_of_any_size_are_the_frames_they_are_said_to_be(run, tmp_path,
 def test_a_video_is_extended(run, tmp_path, media):
     assert run("--extend", media["video"], "--last", 3, output="clip/")[0] == 0
     frames, given = written(tmp_path), video_io.read_video(media["video"])[0]
-    assert len(frames) == 12 and torch.equal(frames[:3], given[5:])
+    assert len(frames) == 12 and (frames[:3] - given[5:]).abs().max() <= HALF_LEVEL
 
 
 def test_outside_the_mask_a_video_stays(run, tmp_path, media):
     assert run("--inpaint", media["video"], "--mask", media["mask"], output="clip/")[0] == 0
     frames, given = written(tmp_path), video_io.read_video(media["video"])[0]
     hole = video_io.read_video(media["mask"])[0][0, ..., 0] == 1
-    assert frames.shape == given.shape and torch.equal(frames[:, ~hole], given[:, ~hole])
+    assert frames.shape == given.shape and (frames - given)[:, ~hole].abs().max() <= HALF_LEVEL
     assert (frames - given)[:, hole].abs().mean() > 0.05
 
 
@@ -317,7 +318,7 @@ def test_a_real_interrupt_ends_the_command(tiny, tmp_path):
         assert piece, seen
         seen += piece
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)  # the machine may be busy
     assert process.returncode == 130
     assert err.decode().splitlines()[-1] == "lumiere: interrupted"
     assert not out and not list(tmp_path.iterdir())
