@@ -132,8 +132,8 @@ def test_what_is_asked_for_scores_one(task, tmp_path):
         ("first_frame", vanish, {"persists", "motion"}),
         ("first_frame", another_color, {"exact", "persists"}),
         ("keyframes", one_level_off, {"exact"}),
-        ("keyframes", lambda frames, run: frames[::-1], {"exact", "monotone", "motion"}),
-        ("keyframes", vanish, {"exact", "monotone", "object", "motion"}),
+        ("keyframes", lambda frames, run: frames[::-1], {"exact", "forward", "monotone", "motion"}),
+        ("keyframes", vanish, {"exact", "forward", "monotone", "object", "motion"}),
         ("keyframes", lambda frames, run: frames[[0] * 40 + [-1] * 40], {"monotone"}),  # a cut
         ("inpaint", outside_altered, {"exact"}),
         ("inpaint", one_float_off, {"exact"}),

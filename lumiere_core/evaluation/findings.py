@@ -59,10 +59,11 @@ def judge_first_frame(run: Run, material: Material, made: Footage) -> dict:
 
 
 def judge_keyframes(run: Run, material: Material, made: Footage) -> dict:
-    """monotone: from one keyframe to the other without a detour, and not by a cut; see `passage`."""
+    """forward: from one keyframe to the other without turning back. monotone: and not by a cut; see `passage`."""
     setback, leap = passage(made.judged, run.asked.words()["motion"])
     return {
         "exact": is_exact(material, made.frames),
+        "forward": setback <= MOST_SETBACK,
         "monotone": setback <= MOST_SETBACK and leap <= MOST_LEAP,
         "setback": setback,
         "leap": leap,
