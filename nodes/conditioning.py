@@ -44,20 +44,8 @@ class BuildConditioningMask(io.ComfyNode):
                 io.Int.Input(
                     "frames", default=80, min=1, max=inputs.LONGEST_CLIP, tooltip="Number of frames of the clip."
                 ),
-                io.Int.Input(
-                    "width",
-                    default=32,
-                    min=0,
-                    max=inputs.LARGEST_SIDE,
-                    tooltip="Width of the clip in pixels. 0 is the images' own.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=32,
-                    min=0,
-                    max=inputs.LARGEST_SIDE,
-                    tooltip="Height of the clip in pixels. 0 is the images' own.",
-                ),
+                inputs.side("width", "Width of the clip in pixels. 0 is the images' own.", default=32),
+                inputs.side("height", "Height of the clip in pixels. 0 is the images' own.", default=32),
                 inputs.fit(),
                 io.Mask.Input(
                     "mask",

@@ -116,8 +116,8 @@ def windows(what: str) -> list:
     ]
 
 
-def side(name: str, tooltip: str, **options):
-    return io.Int.Input(name, default=0, min=0, max=LARGEST_SIDE, tooltip=tooltip, **options)
+def side(name: str, tooltip: str, default: int = 0, **options):
+    return io.Int.Input(name, default=default, min=0, max=LARGEST_SIDE, tooltip=tooltip, **options)
 
 
 def fit(**options):
