@@ -1,12 +1,16 @@
 """The bundled weights: complete, small enough to ship, and able to draw what they are asked for."""
 
+import numpy as np
 import pytest
+import torch
 
 from lumiere_video.lumiere_core.bundled import BASE, SSR, WEIGHTS
 from lumiere_video.lumiere_core.checkpoint import load_info
+from lumiere_video.lumiere_core.conditioning import Given
 from lumiere_video.lumiere_core.evaluation.judge import judge_clip
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
 from lumiere_video.lumiere_core.style import load_style, plan_style
+from lumiere_video.lumiere_core.toy_world import canonical_caption, make_scene, render_clip
 
 MOST_BYTES, MOST_STYLE_BYTES = 16_000_000, 440_000
 TEXT = "toy-text.safetensors"
@@ -63,3 +67,17 @@ def test_super_resolution_keeps_what_the_base_drew(pipeline):
     assert clip.frames.shape == (8, 128, 128, 3)
     small, large = (judge_clip(frames.numpy(), clip.fps) for frames in (clip.low_res, clip.frames))
     assert (large.color, large.shape, large.background) == (small.color, small.shape, small.background)
+
+
+def test_a_given_first_frame_stays_and_moves_as_asked(pipeline):
+    """Image to video with the bundled base: what is given comes out exactly, goes on to the end, and moves."""
+    scene = make_scene("square", "green", "moving right", "black", np.random.default_rng(3))
+    frames = torch.from_numpy(render_clip(scene, 80, 32, 32))
+    prompt = canonical_caption(scene).text
+    clip = pipeline.generate(prompt, seed=0, given=Given("first_frame", frames[:1]), super_resolution=False)
+    assert (clip.frames[0] - frames[0]).abs().max() < 1e-6
+    whole, end = judge_clip(clip.frames.numpy(), clip.fps), judge_clip(clip.frames[-8:].numpy(), clip.fps)
+    assert whole.motion == "moving right"
+    assert (end.color, end.shape) == ("green", "square")
+    given = judge_clip(frames[:1].numpy())
+    assert np.abs(whole.centroids[1] - given.centroids[0]).max() < 0.12, "it starts where the given frame has it"
