@@ -34,7 +34,8 @@ class CheckpointInfo:
     prediction: eps or v. thresholding: {"percentile", "maximum"} of dynamic thresholding, or None.
     guidance, steps, sampler, scheduler, window, overlap, noise_level: defaults for sampling.
     fps, frames, size: of the clips it was trained on; size is the frame's side in pixels (SSR: of its output).
-    scale: upscaling factor of an SSR. text_encoder: file name of the text encoder it hears.
+    scale: upscaling factor of an SSR. align_corners: how it upsamples the small clip, see `ssr.upsample`.
+    text_encoder: file name of the text encoder it hears.
     training: free-form record: recipe, steps, kind of device, figures.
     """
 
@@ -54,6 +55,7 @@ class CheckpointInfo:
     frames: int = 80
     size: int = 64
     scale: int = 1
+    align_corners: bool = True
     text_encoder: str | None = None
     training: dict = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ import torch
 
 from .networks import UNetConfig
 
-# Measured peaks of STUNet's forward are 15 to 23 tensors of (window's pixels, finest level's channels).
+# Measured peaks of STUNet's forward are 15 to 23 tensors of (window's patches, finest level's channels).
 ACTIVATION_TENSORS = 24
 # Float32 clips that a run holds at once: noise, x, x0s with and without the prompt, fused sum, conditioning, frames.
 CLIP_TENSORS = 12
@@ -21,7 +21,8 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 def network_bytes(config: UNetConfig, frames: int, height: int, width: int, dtype: torch.dtype) -> int:
     """Peak activations of one evaluation on (3, frames, height, width), on the network's device."""
-    return ACTIVATION_TENSORS * frames * height * width * config.levels[0].channels * dtype.itemsize
+    patches = -(-height // config.patch) * -(-width // config.patch)
+    return ACTIVATION_TENSORS * frames * patches * config.levels[0].channels * dtype.itemsize
 
 
 def clip_bytes(frames: int, height: int, width: int) -> int:

@@ -269,7 +269,8 @@ def super_resolve(
         raise ValueError(f"noise_level must be 0 to {info.schedule.timesteps - 1}, a timestep; got {level}.")
     level = torch.tensor([level])
     noise = augmentation_noise(plan.shape, seed)
-    shared = {"low_res": condition_low_res(low_res, noise, level, info.schedule, info.scale), "noise_level": level}
+    low_res = condition_low_res(low_res, noise, level, info.schedule, info.scale, info.align_corners)
+    shared = {"low_res": low_res, "noise_level": level}
     cond, uncond = {"text": text, **shared}, {"text": negative, **shared}
     return sample(network, info, plan, cond, uncond, seed, windowed=["low_res"], **options)
 

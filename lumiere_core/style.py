@@ -15,14 +15,14 @@ from pathlib import Path
 
 import torch
 
-from .checkpoint import load_tensors
+from .checkpoint import load_info, load_tensors
 from .networks import STUNet
 from .networks.inflation import TEMPORAL_PREFIX
 
 LARGEST_ALPHA = 2.0
 DEFAULT_ALPHA = 0.5
 FIRST_CONV = "conv_in.weight"
-IMAGE_CHANNELS = 3  # of <J, C, M> those of J, the first
+IMAGE_CHANNELS, INPUT_CHANNELS = 3, 7  # those of J, the first, of <J, C, M>; the same share of the columns of any patch
 
 PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "unet.")
 KOHYA_PREFIX = "lora_unet_"
@@ -90,17 +90,21 @@ Change = Full | Difference | LowRank
 
 @dataclass(frozen=True)
 class Style:
-    """A style file's changes, under the tensor names of the file without its prefix."""
+    """A style file's changes, under the tensor names of the file without its prefix.
+
+    character: what prompts call the character that it teaches a network, if it does.
+    """
 
     path: Path
     changes: dict[str, Change]
+    character: str | None = None
 
 
 @dataclass(frozen=True)
 class StylePlan:
     """What a style does to a certain network: changes by that network's tensor names, every one of which fits.
 
-    A change of conv_in.weight may be 3 channels wide where the tensor is wider: see `changed_part`.
+    A change of conv_in.weight may be of J's columns alone where the tensor has C's and M's too: see `changed_part`.
     notes: what a user should know: that alpha extrapolates, how much of the network a partial file covers.
     """
 
@@ -147,7 +151,15 @@ def load_style(path: str | Path) -> Style:
         else:
             changes[name] = Full(tensor)
     changes |= {f"{module}.weight": _low_rank(path, module, **found) for module, found in halves.items()}
-    return Style(path, changes)
+    return Style(path, changes, _character(path))
+
+
+def _character(path: Path) -> str | None:
+    """Only files that this pack made say it."""
+    try:
+        return load_info(path).training.get("character")
+    except ValueError:
+        return None
 
 
 def plan_style(style: Style, tensors: Mapping[str, torch.Tensor], alpha: float) -> StylePlan:
@@ -205,8 +217,8 @@ def changed_part(name: str, change: Change, weight: torch.Tensor) -> torch.Tenso
 
     A 3-channel style knows nothing of C and M: where the network's conv_in has them, W_style has W_orig's columns.
     """
-    wider = name == FIRST_CONV and weight.shape[1] > IMAGE_CHANNELS and not change.fits(tuple(weight.shape))
-    return weight[:, :IMAGE_CHANNELS] if wider else weight
+    wider = name == FIRST_CONV and weight.shape[1] % INPUT_CHANNELS == 0 and not change.fits(tuple(weight.shape))
+    return weight[:, : weight.shape[1] * IMAGE_CHANNELS // INPUT_CHANNELS] if wider else weight
 
 
 def _blend(name: str, weight: torch.Tensor, change: Change, alpha: float) -> torch.Tensor:

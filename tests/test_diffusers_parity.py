@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from lumiere_video.lumiere_core.networks import LevelConfig, STUNet, UNetConfig
 from lumiere_video.lumiere_core.networks.inference import IF_STAGE_TWO_SCALE, infer_config
@@ -125,6 +126,27 @@ def test_same_output_as_diffusers_from_the_same_tensors(pair):
     result = ours(video, timestep, text, **extra)[0].transpose(0, 1)
     assert expected.std() > 0.1
     assert (result - expected).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("patch", [2, 4])
+@pytest.mark.parametrize(("fields", "config"), [PAIRS["stage I"], PAIRS["stage II as published"]])
+@torch.no_grad()
+def test_with_patches_diffusers_sees_the_folded_picture(fields, config, patch):
+    """Space to depth, diffusers' net with patch^2 times the channels at both ends, depth to space."""
+    torch.manual_seed(0)
+    channels = {name: fields[name] * patch**2 for name in ("in_channels", "out_channels")}
+    theirs = UNet2DConditionModel(**(fields | channels)).eval()
+    ours = STUNet(dataclasses.replace(config, patch=patch)).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    video, timestep, text, extra = inputs(ours.config)
+    expected = theirs(
+        pixel_unshuffle(video[0].transpose(0, 1), patch),
+        timestep.expand(3),
+        text.expand(3, -1, -1),
+        class_labels=extra["noise_level"].expand(3) if extra else None,
+    ).sample
+    result = ours(video, timestep, text, **extra)[0].transpose(0, 1)
+    assert (result - pixel_shuffle(expected, patch)).abs().max() <= 1e-4
 
 
 @torch.no_grad()

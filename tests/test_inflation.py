@@ -14,6 +14,7 @@ from lumiere_video.lumiere_core.networks import (
     freeze_spatial,
     inflate,
     temporal_parameters,
+    text_to_image,
     widen_input,
 )
 
@@ -98,6 +99,22 @@ def test_every_frame_of_a_static_clip_equals_the_still_net_at_init():
         assert (result - expected).abs().max() <= 1e-5, f"T = {frames}"
 
 
+@pytest.mark.parametrize("patch", [2, 4])
+@torch.no_grad()
+def test_patches_are_inflated_like_pixels(patch):
+    """The two tests above, at a size that is no multiple of the patches."""
+    still = still_net(patch=patch)
+    video = inflate(still, temporal(True, True)).eval()
+    x = clip(9, 18, 23)
+    expected = still(x, *signals())
+    result = video(x, *signals())
+    assert result.shape == expected.shape == (1, 3, 9, 18, 23)
+    assert (result - expected)[:, :, ::4].abs().max() <= 1e-5
+    assert (result - expected)[:, :, 1].abs().max() > 1e-2
+    static = x[:, :, :1].expand(-1, -1, 9, -1, -1)
+    assert (video(static, *signals()) - expected[:, :, :1]).abs().max() <= 1e-5
+
+
 @torch.no_grad()
 def test_he_init_does_not_equal_the_still_net():
     still = still_net()
@@ -161,9 +178,45 @@ def test_a_wider_input_starts_with_the_same_output(channels):
     torch.testing.assert_close(wide(x, *signals()), still(x[:, :3], *signals()), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("patch", [2, 4])
 @torch.no_grad()
-def test_a_video_net_can_be_widened():
-    video = randomise_temporal(inflate(still_net(), temporal(True, True))).eval()
+def test_a_wider_input_of_patches_keeps_the_old_columns_first(patch):
+    """J's columns stay where they were; each column behind them hears one place of one new channel and nothing else."""
+    still = still_net(patch=patch)
+    wide = widen_input(still, 7).eval()
+    columns, x = 3 * patch**2, clip(2, 16, 16, channels=7)
+    assert wide.conv_in.weight.shape[1] == 7 * patch**2
+    assert torch.equal(wide.conv_in.weight[:, :columns], still.conv_in.weight)
+    assert not wide.conv_in.weight[:, columns:].any()
+    torch.testing.assert_close(wide(x, *signals()), still(x[:, :3], *signals()), rtol=0, atol=1e-6)
+    channel, row, column = 5, patch - 1, 0
+    wide.conv_in.weight[:, (channel * patch + row) * patch + column] = 1.0
+    before = wide(x, *signals())
+    for place, heard in (((channel, row, column), True), ((channel, 0, column), False), ((4, row, column), False)):
+        other = x.clone()
+        other[:, place[0], :, place[1] :: patch, place[2] :: patch] += 1
+        assert ((wide(other, *signals()) - before).abs().max() > 1e-3) == heard, place
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+@torch.no_grad()
+def test_the_text_to_image_net_comes_back(patch):
+    """Out of an inflated, trained and widened net: every tensor and the output as they were."""
+    still = still_net(patch=patch)
+    wide = widen_input(randomise_temporal(inflate(still, temporal(True, True))), 7)
+    torch.nn.init.normal_(wide.conv_in.weight[:, 3 * patch**2 :])
+    back = text_to_image(wide).eval()
+    assert back.config == still.config
+    for name, tensor in still.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor), name
+    x = clip(2, 16, 16)
+    assert torch.equal(back(x, *signals()), still(x, *signals()))
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+@torch.no_grad()
+def test_a_video_net_can_be_widened(patch):
+    video = randomise_temporal(inflate(still_net(patch=patch), temporal(True, True))).eval()
     x = clip(5, channels=7)
     wide = widen_input(video, 7).eval()
     torch.testing.assert_close(wide(x, *signals()), video(x[:, :3], *signals()), rtol=0, atol=1e-6)
@@ -174,21 +227,24 @@ def test_an_input_is_not_narrowed():
         widen_input(still_net(), 2)
 
 
+@pytest.mark.parametrize("patch", [1, 2, 4])
 @pytest.mark.parametrize(("height", "width"), [(19, 27), (1, 1), (8, 5)])
 @torch.no_grad()
-def test_odd_sizes_come_out_as_they_went_in(height, width):
-    video = randomise_temporal(inflate(still_net(), temporal(True, True))).eval()
+def test_odd_sizes_come_out_as_they_went_in(height, width, patch):
+    video = randomise_temporal(inflate(still_net(patch=patch), temporal(True, True))).eval()
     result = video(clip(3, height, width), *signals())
     assert result.shape == (1, 3, 3, height, width)
     assert result.isfinite().all()
 
 
+@pytest.mark.parametrize(("patch", "bottom", "right"), [(1, 1, 1), (2, 5, 5), (4, 13, 5)])
 @torch.no_grad()
-def test_padding_repeats_the_border():
-    """19 x 27 is what 20 x 28 gives when the caller repeats the border, cropped."""
-    still = still_net()
+def test_padding_repeats_the_border(patch, bottom, right):
+    """19 x 27 is what the next multiple of the spatial factor gives when the caller repeats the border, cropped."""
+    still = still_net(patch=patch)
+    assert still.config.spatial_factor == 4 * patch
     x = clip(1, 19, 27)
-    padded = torch.nn.functional.pad(x[:, :, 0], (0, 1, 0, 1), mode="replicate")[:, :, None]
+    padded = torch.nn.functional.pad(x[:, :, 0], (0, right, 0, bottom), mode="replicate")[:, :, None]
     torch.testing.assert_close(still(x, *signals()), still(padded, *signals())[..., :19, :27], rtol=0, atol=1e-6)
 
 

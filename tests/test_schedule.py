@@ -135,18 +135,20 @@ def test_spacing_rejects(arguments, message):
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_denoiser_inverts_a_perfect_network(prediction):
     schedule = NoiseSchedule()
-    x0, noise = initial_noise((2, 3, 4, 5, 6), 0).clamp(-1, 1), initial_noise((2, 3, 4, 5, 6), 1)
+    x0, noise, low_res = (initial_noise((2, 3, 4, 5, 6), seed).clamp(-1, 1) for seed in range(3))
     sigma = schedule.sigmas[[300, 900]]
     seen = {}
 
-    def network(x_scaled, timestep, context):
-        seen.update(x=x_scaled, timestep=timestep, context=context)
-        return training_target(x0, noise, sigma, prediction)
+    def network(x_scaled, timestep, **conditioning):
+        seen.update(x=x_scaled, timestep=timestep, **conditioning)
+        return training_target(x0, noise, sigma, prediction, low_res)
 
     x = x0 + sigma.view(2, 1, 1, 1, 1) * noise
-    torch.testing.assert_close(denoiser(network, schedule, prediction)(x, sigma, context="c"), x0, rtol=0, atol=1e-5)
+    found = denoiser(network, schedule, prediction)(x, sigma, context="c", low_res=low_res)
+    torch.testing.assert_close(found, x0, rtol=0, atol=1e-5)
     torch.testing.assert_close(seen["x"], add_noise(x0, noise, sigma))
     assert seen["timestep"].tolist() == [300.0, 900.0] and seen["context"] == "c"
+    assert seen["low_res"] is low_res
 
 
 def test_denoiser_spreads_a_scalar_sigma_and_answers_in_float32():
@@ -165,7 +167,7 @@ def test_velocity_target_is_minus_x0_at_full_noise():
 
 
 def test_unknown_prediction_is_named():
-    with pytest.raises(ValueError, match="eps, v; got 'x0'"):
+    with pytest.raises(ValueError, match="eps, v, residual; got 'x0'"):
         denoiser(lambda x, t: x, NoiseSchedule(), "x0")
 
 

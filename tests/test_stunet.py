@@ -17,6 +17,7 @@ from lumiere_video.lumiere_core import networks
 from lumiere_video.lumiere_core.networks import LevelConfig, STUNet, TemporalConfig, TemporalLevelConfig, UNetConfig
 from lumiere_video.lumiere_core.networks.attention import attention
 from lumiere_video.lumiere_core.networks.operations import LAYERS, activation, bind
+from lumiere_video.lumiere_core.networks.stunet import fold, unfold
 from lumiere_video.lumiere_core.networks.temporal import (
     AttentionInflation,
     ClipPosition,
@@ -112,6 +113,19 @@ def test_temporal_resize_with_identity_weights():
     for frames in (5, 6):
         many = up(few.flatten(0, 1), 2, frames).unflatten(0, (2, frames))
         torch.testing.assert_close(many, few[:, [0, 0, 1, 1, 2, 2][:frames]])
+
+
+# Patches
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_patches_are_folded_and_unfolded_as_torch_does_it(patch):
+    x = randn(3, 5, 8, 12)
+    folded = fold(x, patch)
+    assert folded.shape == (3, 5 * patch**2, 8 // patch, 12 // patch)
+    assert torch.equal(folded, F.pixel_unshuffle(x, patch))
+    assert torch.equal(unfold(folded, patch), F.pixel_shuffle(folded, patch))
+    assert torch.equal(unfold(folded, patch), x)
 
 
 def reach(block, frames=9, changed=4) -> list[int]:
@@ -345,6 +359,7 @@ def test_config_survives_json():
     ("fields", "message"),
     [
         ({"levels": ()}, "at least one level"),
+        ({"patch": 0}, "patch must be at least 1; got 0"),
         ({"norm_groups": 3}, "level 0 must be a multiple of norm_groups=3; got 8"),
         ({"attention_head_dim": 12}, "level 1 must be a multiple of attention_head_dim=12; got 16"),
         ({"cross_attention_dim": 40}, "cross_attention_dim must be a multiple of 32; got 40"),

@@ -1,5 +1,6 @@
 """Style interpolation in closed form for every kind of file, what it shares and refuses, and the node around it."""
 
+import dataclasses
 import warnings
 
 import pytest
@@ -429,3 +430,15 @@ def test_a_file_that_was_trained_anew_is_read_anew(folder):
     before = Node.fingerprint_inputs(None, "full.safetensors", 0.5)
     (folder / "full.safetensors").touch()
     assert Node.fingerprint_inputs(None, "full.safetensors", 0.5) != before
+
+
+def test_a_style_of_a_patched_net_has_the_columns_of_all_its_pixels(base, style_file):
+    """With patches conv_in has patch^2 columns a channel: J's come first, and C's and M's stay."""
+    config = dataclasses.replace(base.config, patch=2, in_channels=7)
+    wide = STUNet(config)
+    still = text_to_image(wide)
+    weight = random(*still.conv_in.weight.shape, seed=7)
+    styled = stylize(wide, style_file(still.state_dict() | {"conv_in.weight": weight}), 0.25)
+    assert weight.shape[1] == 12
+    torch.testing.assert_close(styled.conv_in.weight[:, :12], 0.25 * weight + 0.75 * wide.conv_in.weight[:, :12])
+    assert torch.equal(styled.conv_in.weight[:, 12:], wide.conv_in.weight[:, 12:])

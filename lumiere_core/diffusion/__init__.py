@@ -1,6 +1,6 @@
 """Diffusion as functions from denoiser to denoiser, in k-diffusion's sigma space."""
 
-from .denoiser import PREDICTIONS, Denoiser, add_noise, denoiser, predicted_x0, training_target
+from .denoiser import PREDICTIONS, Denoiser, add_noise, denoiser, predicted_x0, training_target, v_of
 from .finite import check_finite, finite_callback
 from .guidance import classifier_free_guidance, rescale_to
 from .known_pixels import composite, keep_known
@@ -60,5 +60,6 @@ __all__ = [
     "sampling_sigmas",
     "threshold",
     "training_target",
+    "v_of",
     "window_weights",
 ]

@@ -11,7 +11,8 @@ from .schedule import NoiseSchedule
 # denoise(x, sigma, **conditioning) -> x0; x and x0 are (B, C, T, H, W), sigma is a scalar tensor or (B,).
 Denoiser = Callable[..., Tensor]
 
-PREDICTIONS = ("eps", "v")
+PREDICTIONS = ("eps", "v", "residual")
+RESIDUAL_STD = 0.1  # about that of what an enlarged small picture lacks, in [-1, 1]: our choice (unpublished)
 
 
 def denoiser(network: Callable[..., Tensor], schedule: NoiseSchedule, prediction: str) -> Denoiser:
@@ -20,7 +21,9 @@ def denoiser(network: Callable[..., Tensor], schedule: NoiseSchedule, prediction
     network: called as `network(x_scaled, timestep, **conditioning)`; x_scaled = x / sqrt(sigma^2 + 1) of shape
         (B, C, T, H, W) and x's dtype, timestep float32 (B,); returns the prediction, (B, C, T, H, W).
     schedule: gives the timestep nearest to each sigma.
-    prediction: "eps", the noise, or "v" (Salimans & Ho 2022, app. D), sqrt(abar) * noise - sqrt(1 - abar) * x0.
+    prediction: "eps", the noise; "v" (Salimans & Ho 2022, app. D), sqrt(abar) * noise - sqrt(1 - abar) * x0; or, for a
+        super-resolution net, "residual", what the enlarged small clip lacks (as SRDiff, Li et al. 2021, models it), in
+        units of RESIDUAL_STD. That one needs the conditioning `low_res`, of x's shape.
 
     The denoiser takes x = x0 + sigma * noise, (B, C, T, H, W), and sigma as a scalar tensor or (B,). It returns x0
     in float32, so that a half-precision network loses nothing at large sigma. Raises ValueError for an unknown
@@ -34,33 +37,48 @@ def denoiser(network: Callable[..., Tensor], schedule: NoiseSchedule, prediction
         timestep = schedule.sigma_to_timestep(sigma).to(torch.float32)
         x_scaled = (x.float() / (level**2 + 1).sqrt()).to(x.dtype)
         output = network(x_scaled, timestep, **conditioning).float()
-        return predicted_x0(x.float(), output, sigma, prediction)
+        return predicted_x0(x.float(), output, sigma, prediction, conditioning.get("low_res"))
 
     return denoise
 
 
-def predicted_x0(x: Tensor, output: Tensor, sigma: Tensor, prediction: str) -> Tensor:
+def predicted_x0(x: Tensor, output: Tensor, sigma: Tensor, prediction: str, low_res: Tensor | None = None) -> Tensor:
     """The clean video that a network's output stands for, in x's dtype (float32 is advised).
 
-    x: x0 + sigma * noise, (B, C, T, H, W); output: the prediction, same shape; sigma: scalar or (B,).
+    x: x0 + sigma * noise, (B, C, T, H, W); output: the prediction, same shape; sigma: scalar or (B,). low_res: the
+    enlarged small clip, for "residual" alone.
     """
     _check(prediction)
+    if prediction == "residual":
+        return _low_res_of(low_res) + RESIDUAL_STD * output
     sigma = _per_video(sigma, x)
     if prediction == "eps":
         return x - sigma * output
     return x / (sigma**2 + 1) - sigma / (sigma**2 + 1).sqrt() * output
 
 
-def training_target(x0: Tensor, noise: Tensor, sigma: Tensor, prediction: str) -> Tensor:
+def training_target(x0: Tensor, noise: Tensor, sigma: Tensor, prediction: str, low_res: Tensor | None = None) -> Tensor:
     """What the network should answer: (B, C, T, H, W), for sigma scalar or (B,).
 
     eps: the noise. v: sqrt(abar) * noise - sqrt(1 - abar) * x0 = (noise - sigma * x0) / sqrt(1 + sigma^2).
+    residual: (x0 - low_res) / RESIDUAL_STD.
     """
     _check(prediction)
     if prediction == "eps":
         return noise
+    if prediction == "residual":
+        return (x0 - _low_res_of(low_res)) / RESIDUAL_STD
     sigma = _per_video(sigma, x0)
     return (noise - sigma * x0) / (sigma**2 + 1).sqrt()
+
+
+def v_of(x0: Tensor, x_scaled: Tensor, sigma: Tensor) -> Tensor:
+    """The v that stands for a clean video x0: (B, C, T, H, W), for sigma scalar or (B,).
+
+    x_scaled: what the network saw, (x0 + sigma * noise) / sqrt(1 + sigma^2).
+    """
+    sigma = _per_video(sigma, x0)
+    return (x_scaled - x0 * (sigma**2 + 1).sqrt()) / sigma
 
 
 def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
@@ -70,6 +88,14 @@ def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     """
     sigma = _per_video(sigma, x0)
     return (x0 + sigma * noise) / (sigma**2 + 1).sqrt()
+
+
+def _low_res_of(low_res: Tensor | None) -> Tensor:
+    if low_res is None:
+        raise ValueError(
+            "denoiser: prediction residual needs low_res, the enlarged small clip; got none. It is for SSR networks."
+        )
+    return low_res
 
 
 def _per_video(sigma: Tensor, x: Tensor) -> Tensor:

@@ -66,6 +66,8 @@ class UNetConfig:
 
     Names follow the idea, the tensors follow diffusers' UNet2DConditionModel.
     text_dim: width of the text encoder (diffusers: encoder_hid_dim).
+    patch: side of the squares of pixels that become one place with patch^2 times the channels before conv_in, and
+        pixels again after conv_out ("simple diffusion", Hoogeboom et al. 2023, sec. 3.2); 1 in DeepFloyd IF.
     cross_attention_dim: width of the text inside the U-Net; None = the coarsest level's channels.
     noise_level_embedding: an integer noise-augmentation level is added to the time embedding (IF stage II).
     """
@@ -85,6 +87,7 @@ class UNetConfig:
     mid_scale_factor: float = 1.0
     noise_level_embedding: bool = False
     activation: str = "gelu"
+    patch: int = 1
     temporal: TemporalConfig | None = None
 
     def __post_init__(self):
@@ -101,7 +104,7 @@ class UNetConfig:
     @property
     def spatial_factor(self) -> int:
         """Height and width are padded to a multiple of this."""
-        return 2 ** (len(self.levels) - 1)
+        return self.patch * 2 ** (len(self.levels) - 1)
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)
@@ -130,6 +133,8 @@ def _build(cls, data: dict):
 def _check(config: UNetConfig) -> None:
     if not config.levels:
         raise ValueError("UNetConfig: at least one level is needed; got none.")
+    if config.patch < 1:
+        raise ValueError(f"UNetConfig: patch must be at least 1; got {config.patch}.")
     for index, level in enumerate(config.levels):
         if level.channels % config.norm_groups:
             raise ValueError(

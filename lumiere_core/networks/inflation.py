@@ -54,7 +54,7 @@ def widen_input(unet: STUNet, in_channels: int) -> STUNet:
         raise ValueError(f"widen_input: in_channels must be at least {old}; got {in_channels}.")
     state = unet.state_dict()
     weight = state["conv_in.weight"]
-    extra = weight.new_zeros(weight.shape[0], in_channels - old, *weight.shape[2:])
+    extra = weight.new_zeros(weight.shape[0], (in_channels - old) * unet.config.patch**2, *weight.shape[2:])
     state["conv_in.weight"] = torch.cat([weight, extra], dim=1)
     wide = STUNet(_with_channels(unet.config, in_channels), dtype=weight.dtype, device=weight.device)
     wide.load_state_dict(state)
@@ -70,7 +70,7 @@ def text_to_image(stunet: STUNet) -> STUNet:
         raise ValueError("text_to_image: a base or text-to-image net is needed; got a super-resolution net.")
     state = {name: tensor for name, tensor in stunet.state_dict().items() if not name.startswith(TEMPORAL_PREFIX)}
     weight = state["conv_in.weight"]
-    state["conv_in.weight"] = weight[:, :3]
+    state["conv_in.weight"] = weight[:, : 3 * stunet.config.patch**2]
     config = dataclasses.replace(stunet.config, temporal=None, in_channels=3)
     still = STUNet(config, dtype=weight.dtype, device=weight.device)
     still.load_state_dict(state)

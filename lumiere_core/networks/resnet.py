@@ -38,7 +38,7 @@ class ResnetBlock(nn.Module):
         x = self.resize(x)
         if self.conv_shortcut is not None:
             x = self.conv_shortcut(x)
-        return (x + h) / self.output_scale
+        return x + h if self.output_scale == 1 else (x + h) / self.output_scale
 
 
 def _halve(x):

@@ -152,7 +152,7 @@ class STUNet(nn.Module):
         self.dtype = dtype or torch.get_default_dtype()
         self.act = activation(config.activation)
         self.embedding_act = activation(config.time_embedding_act) if config.time_embedding_act else None
-        self.conv_in = ops.Conv2d(config.in_channels, first, 3, padding=1)
+        self.conv_in = ops.Conv2d(config.in_channels * config.patch**2, first, 3, padding=1)
         self.time_embedding = TimestepEmbedding(first, config.embedding_dim, config.activation, ops)
         self.class_embedding = (
             TimestepEmbedding(first, config.embedding_dim, config.activation, ops)
@@ -169,7 +169,7 @@ class STUNet(nn.Module):
             [UpBlock(levels[min(i + 1, last)].channels, i, config, ops) for i in range(last, -1, -1)]
         )
         self.conv_norm_out = ops.GroupNorm(config.norm_groups, first, eps=1e-5)
-        self.conv_out = ops.Conv2d(first, config.out_channels, 3, padding=1)
+        self.conv_out = ops.Conv2d(first, config.out_channels * config.patch**2, 3, padding=1)
         self.temporal = TemporalHalf(config, ops) if config.temporal is not None else None
 
     def forward(self, x, timesteps, text, noise_level=None):
@@ -181,9 +181,10 @@ class STUNet(nn.Module):
         """
         batch, _, frames, height, width = x.shape
         signals = self._signals(x, timesteps, text, noise_level)
-        x = self._pad(rearrange(x, "b c t h w -> (b t) c h w"))
+        x = fold(self._pad(rearrange(x, "b c t h w -> (b t) c h w")), self.config.patch)
         x = self._blocks(self.conv_in(x.contiguous(memory_format=torch.channels_last)), signals)
-        x = self.conv_out(self.act(self.conv_norm_out(x)))[..., :height, :width]
+        x = self.conv_out(self.act(self.conv_norm_out(x)))
+        x = unfold(x, self.config.patch)[..., :height, :width]
         return rearrange(x, "(b t) c h w -> b c t h w", b=batch, t=frames)
 
     def _blocks(self, x, signals: Signals):
@@ -217,6 +218,18 @@ class STUNet(nn.Module):
         multiple = self.config.spatial_factor
         bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
         return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+
+def fold(x, patch: int):
+    """(N, C, H, W) -> (N, C * patch^2, H / patch, W / patch); each channel's pixels stay together, C outermost, so that
+    a wider input (<J, C, M>) adds columns behind the old ones.
+    """
+    return rearrange(x, "n c (h p) (w q) -> n (c p q) h w", p=patch, q=patch) if patch > 1 else x
+
+
+def unfold(x, patch: int):
+    """The inverse of `fold`."""
+    return rearrange(x, "n (c p q) h w -> n c (h p) (w q)", p=patch, q=patch) if patch > 1 else x
 
 
 def _unit(x, signals: Signals, resnet, attentions, temporal, index: int):

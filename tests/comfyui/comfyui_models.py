@@ -18,6 +18,7 @@ from lumiere_video.lumiere_core.networks import STUNet, text_to_image, widen_inp
 from lumiere_video.lumiere_core.style import load_style, stylize
 
 NO_TEXT, BROKEN = "no-text.safetensors", "broken.safetensors"
+RESIDUAL = "residual-ssr.safetensors"  # the bundled SSR, said to predict the residual, and not aligned as IF's
 LORAS = {BASE: "lora-base.safetensors", SSR: "lora-ssr.safetensors"}
 LORA_TENSOR = "up_blocks.0.attentions.1.to_out.0"  # a Linear of both networks
 LORA_RANK = 2
@@ -34,6 +35,8 @@ def write_models(models: Path) -> None:
     save_checkpoint(models / "lumiere" / NO_TEXT, tensors, replace(info, text_encoder=None))
     broken = {**tensors, "conv_in.weight": torch.full_like(tensors["conv_in.weight"], torch.nan)}
     save_checkpoint(models / "lumiere" / BROKEN, broken, info)
+    info, tensors = load_checkpoint(bundled_weights(SSR))
+    save_checkpoint(models / "lumiere" / RESIDUAL, tensors, replace(info, prediction="residual", align_corners=False))
     (models / "loras").mkdir()
     for network, name in LORAS.items():
         weight = load_checkpoint(bundled_weights(network))[1][f"{LORA_TENSOR}.weight"]

@@ -2,8 +2,8 @@
 
 import numpy
 import pytest
-from comfyui_graphs import PROMPT, TEXT_WIDTH, LumiereGraph
-from comfyui_models import LORAS
+from comfyui_graphs import PROMPT, SSR, TEXT_WIDTH, LumiereGraph
+from comfyui_models import LORAS, RESIDUAL
 from comfyui_pixels import ONE_LEVEL, difference, pixels, run_standalone
 
 pytestmark = pytest.mark.comfyui
@@ -56,16 +56,17 @@ def test_core_text_encode_takes_the_same_encoder(frames):
 # MultiDiffusion and core's context windows, where their layouts coincide: (frames - window) % (window - overlap) == 0
 
 
+@pytest.mark.parametrize("ssr", [SSR, RESIDUAL])
 @pytest.mark.parametrize(("size", "window", "overlap", "cfg"), [(28, 15, 2, 1.0), (28, 15, 2, 2.0), (24, 12, 6, 1.0)])
-def test_super_resolution_equals_core_context_windows(frames, say, size, window, overlap, cfg):
-    graph = LumiereGraph()
+def test_super_resolution_equals_core_context_windows(frames, say, ssr, size, window, overlap, cfg):
+    graph = LumiereGraph(ssr=ssr)
     images = graph.images(size)[0]
     ours = graph.super_resolution(images, window=window, overlap=overlap, cfg=cfg)
     windows = graph.context_windows(graph.ssr[0], window, overlap)
     core = graph.conditioned_ksampler(images, model=windows[0], cfg=cfg)
     result = frames(graph, {"ours": ours[0], "core": core[0]})
     found = difference(result["ours"], result["core"])
-    say(f"{size} frames in windows of {window} and {overlap}, cfg {cfg}: {found:.2e}")
+    say(f"{ssr}, {size} frames in windows of {window} and {overlap}, cfg {cfg}: {found:.2e}")
     assert found <= ONE_LEVEL
 
 

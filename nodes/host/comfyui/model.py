@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.conds
@@ -16,7 +17,7 @@ from ....lumiere_core.checkpoint import CheckpointInfo, check_tensors, load_chec
 from ....lumiere_core.conditioning import Condition
 from ....lumiere_core.devices import DTYPES
 from ....lumiere_core.diagnostics import frame_grid
-from ....lumiere_core.diffusion import augmentation_noise, threshold
+from ....lumiere_core.diffusion import NoiseSchedule, augmentation_noise, predicted_x0, threshold, v_of
 from ....lumiere_core.memory import network_bytes
 from ....lumiere_core.networks import STUNet
 from ....lumiere_core.sampling import known_channels
@@ -47,12 +48,23 @@ class LumiereConfig(comfy.supported_models_base.BASE):
 
 
 class PlacedSTUNet(STUNet):
-    """The network as core calls it: text is `context`; a learned variance (DeepFloyd IF) is dropped."""
+    """The network as core calls it: text is `context`; a learned variance (DeepFloyd IF) is dropped.
+
+    residual_schedule: the schedule of a net that predicts the residual, which core does not know: it says v instead.
+    """
+
+    residual_schedule: NoiseSchedule | None = None
 
     def forward(
         self, x, timesteps, context=None, control=None, transformer_options=None, noise_level=None, **_
     ):  # fmt: skip
-        return super().forward(x, timesteps, context, noise_level=noise_level)[:, :3]
+        output = super().forward(x, timesteps, context, noise_level=noise_level)[:, :3]
+        if self.residual_schedule is None:
+            return output
+        noisy, low_res = x.float().chunk(2, dim=1)
+        sigma = self.residual_schedule.timestep_to_sigma(timesteps)
+        x0 = predicted_x0(noisy, output.float(), sigma, "residual", low_res)
+        return v_of(x0, noisy, sigma)
 
 
 class LumiereModel(comfy.model_base.BaseModel):
@@ -62,9 +74,12 @@ class LumiereModel(comfy.model_base.BaseModel):
     """
 
     def __init__(self, model_config: LumiereConfig, info: CheckpointInfo, device=None):
+        residual = info.prediction == "residual"
+        info = replace(info, prediction="v") if residual else info  # what the placed network says, to all who ask it
         predictions = {"eps": comfy.model_base.ModelType.EPS, "v": comfy.model_base.ModelType.V_PREDICTION}
         super().__init__(model_config, predictions[info.prediction], device=device, unet_model=PlacedSTUNet)
         self.info = info
+        self.diffusion_model.residual_schedule = info.schedule if residual else None
         self.model_sampling.set_sigmas(info.schedule.sigmas)
 
     def extra_conds(self, **given):
@@ -121,7 +136,7 @@ class LumiereModel(comfy.model_base.BaseModel):
         level = given["lumiere_noise_level"]
         level = torch.tensor([(info.noise_level or 0) if level is None else level])
         augmentation = augmentation_noise((1, 3, *size), given.get("seed") or 0)
-        video = condition_low_res(low_res, augmentation, level, info.schedule, info.scale)
+        video = condition_low_res(low_res, augmentation, level, info.schedule, info.scale, info.align_corners)
         return video.to(given["device"]), level.to(given["device"])
 
 
