@@ -1,7 +1,11 @@
-"""A style from a folder of pictures: what is learned from, what is trained, exact resume, and the two commands."""
+"""Styles from folders of pictures, and characters from cut-outs: what is learned from, what is trained, exact resume,
+and the commands.
+"""
 
 import dataclasses
 import json
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -11,13 +15,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from lumiere_video import cli
-from lumiere_video.lumiere_core.checkpoint import load_info, load_stunet
+from lumiere_video.lumiere_core.checkpoint import load_checkpoint, load_info, load_stunet, save_checkpoint
 from lumiere_video.lumiere_core.networks import text_to_image, widen_input
+from lumiere_video.lumiere_core.pipeline import LumierePipeline
 from lumiere_video.lumiere_core.style import load_style, stylize
-from lumiere_video.lumiere_core.training import load_recipe, style_recipe, train_style
+from lumiere_video.lumiere_core.training import character_recipe, load_recipe, style_recipe, train_style
+from lumiere_video.lumiere_core.training.characters import character_batches, character_cast
 from lumiere_video.lumiere_core.training.parametrize import low_rank_tensors, train_low_rank
-from lumiere_video.lumiere_core.training.run import StageRun, build_objective, trainable
+from lumiere_video.lumiere_core.training.recipe import Phase
+from lumiere_video.lumiere_core.training.run import StageRun, build_batches, build_objective, trainable
 from lumiere_video.lumiere_core.training.stills import StillFolderBatches, picture_files, read_caption, read_square
+from lumiere_video.lumiere_core.world.captions import MOTION_PHRASES
+from lumiere_video.lumiere_core.world.cast import drawn_shapes, read_cutout
+from lumiere_video.lumiere_core.world.motions import MOTIONS
 
 STEPS = 4
 
@@ -169,7 +179,7 @@ def test_a_fresh_change_changes_nothing_and_a_trained_one_is_what_is_written(tin
 
 
 def test_only_the_change_is_trained(engine, recipe, tmp_path):
-    objective, _ = build_objective(recipe, recipe.stages[0], tmp_path)
+    objective, _ = build_objective(recipe, recipe.stages[0], tmp_path, drawn_shapes())
     names = trainable(objective)
     assert names and all(name.endswith((".up", ".down")) for name in names)
     assert not any("conv_in" in name for name in names)
@@ -203,7 +213,7 @@ def test_the_loss_falls(engine, tiny, tmp_path):
     folder.mkdir()
     Image.new("RGB", (8, 8), "white").save(folder / "white.png")
     recipe = style_recipe(folder, tmp_path / "a.safetensors", tiny.t2i, rank=2, steps=60, batch=8, learning_rate=2e-2)
-    state = StageRun(recipe, recipe.stages[0], tmp_path, "cpu", "no", False, 0)
+    state = StageRun(recipe, recipe.stages[0], tmp_path, drawn_shapes(), "cpu", "no", False, 0)
     data = StillFolderBatches(recipe.stages[0], state.tokenize, 0)
     losses = [state.train_step(data[step])["loss"] for step in range(60)]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
@@ -291,7 +301,7 @@ def command(capsys):
 
 def test_the_commands_make_pictures_and_a_style_of_them(engine, command, tiny, tmp_path):
     stills, style = tmp_path / "stills", tmp_path / "styles" / "watercolor.safetensors"
-    made = command("toy-stills", stills, "--look", "watercolor", "--count", 3, "--size", 8, "--seed", 5)
+    made = command("stills", stills, "--look", "watercolor", "--count", 3, "--size", 8, "--seed", 5)
     assert made[:2] == (0, str(stills)) and len(list(stills.iterdir())) == 6
     options = ["--rank", 1, "--steps", 2, "--batch", 2, "--device", "cpu", "--precision", "no", "--seed", 7]
     code, said, _ = command("train-style", stills, "--output", style, "--checkpoint", tiny.base, *options)
@@ -321,12 +331,136 @@ def test_bad_input_of_train_style_is_one_line(command, tiny, pictures, tmp_path)
     assert not output.exists() and not output.with_suffix(".training").exists()
 
 
-def test_bad_input_of_toy_stills_is_one_line(command, tmp_path):
+def test_bad_input_of_stills_is_one_line(command, tmp_path):
     for options, message in (
         (("--look", "oil"), "look must be one of plain, line_drawing, watercolor; got 'oil'"),
         (("--count", 0), "count must be at least 1; got 0"),
         (("--size", 0), "size must be at least 1 pixel; got 0"),
     ):
-        code, said, line = command("toy-stills", tmp_path / "new", *options)
+        code, said, line = command("stills", tmp_path / "new", *options)
         assert (code, said) == (2, "") and message in line
     assert not (tmp_path / "new").exists()
+
+
+# Characters
+
+
+@pytest.fixture
+def cutouts(tmp_path):
+    """A folder of two pictures of one thing, with nothing behind it: a blue and an orange box of other shapes."""
+    folder = tmp_path / "cutouts"
+    folder.mkdir()
+    for name, size, color in (("front", (20, 12), (0, 80, 255)), ("side", (12, 20), (255, 160, 0))):
+        picture = np.zeros((32, 32, 4), np.uint8)
+        picture[6 : 6 + size[0], 6 : 6 + size[1]] = (*color, 255)
+        Image.fromarray(picture).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def character(tiny, cutouts, tmp_path):
+    return character_recipe(
+        cutouts, "my zorp", tmp_path / "zorp.safetensors", tiny.base, rank=2, steps=STEPS, batch=3, learning_rate=1e-2
+    )
+
+
+def scenes_of(recipe, world=None):
+    return character_batches(recipe.stages[0], fake_tokens, recipe.seed, world or drawn_shapes())
+
+
+def test_all_captions_of_a_character_say_its_one_name(character):
+    stage = dataclasses.replace(character.stages[0], phases=(Phase(20, 16),), text_dropout=0.0)
+    data = scenes_of(dataclasses.replace(character, stages=(stage,)))
+    texts = [text for step in range(20) for text in data[step]["ids"]]
+    assert all(text.lower().count("my zorp") == 1 for text in texts)
+    assert not any(re.search(r"\b(a|an|the) my zorp|#", text.lower()) for text in texts)
+    shown = {motion for motion in MOTIONS if any(MOTION_PHRASES[motion].participles[0] in text for text in texts)}
+    assert len(shown) == len(MOTIONS), "and are of all motions: none is held out"
+
+
+def test_every_picture_of_a_character_is_shown_and_nothing_else(character, cutouts):
+    cast = character_cast(cutouts, "zorp")
+    assert cast.names == ("zorp #0", "zorp #1") and {m.spoken_words for m in cast.members} == {("zorp",)}
+    assert np.array_equal(cast.members[0].picture, read_cutout(cutouts / "front.png"))
+    data, rng = scenes_of(character), np.random.default_rng(0)
+    assert {actor.name for _ in range(60) for actor in data.sample(rng).actors} == {"my zorp #0", "my zorp #1"}
+    batch = data[0]
+    assert batch["video"].shape == (3, 3, 1, 8, 8) and -1 <= batch["video"].min() < batch["video"].max() <= 1
+
+
+def test_a_share_of_the_scenes_is_the_worlds(tiny, cutouts, tmp_path):
+    world = drawn_shapes()
+    recipe = character_recipe(cutouts, "zorp", tmp_path / "a.safetensors", tiny.base, world=world)
+    assert (recipe.cast, recipe.stages[0].world_share) == ("shapes", 0.25)
+    data, rng = scenes_of(recipe, world), np.random.default_rng(0)
+    first = [data.sample(rng).actors[0].name for _ in range(400)]
+    assert 70 < sum(name in world.names for name in first) < 130
+    assert data[0]["video"].shape == (16, 3, 1, 8, 8)  # both are drawn
+
+
+@pytest.mark.filterwarnings("ignore:The prompt has")
+def test_training_a_character_writes_a_style_that_says_its_name(engine, character, tiny, tmp_path):
+    output = tmp_path / "zorp.safetensors"
+    assert run(character, output) == output
+    info, style = load_info(output), load_style(output)
+    assert (info.kind, info.training["character"], style.character) == ("style", "my zorp", "my zorp")
+    assert "cast" not in info.training
+    pipeline = LumierePipeline.load(tiny.base, device="cpu", super_resolution=False).stylized(style, 1.0)
+    assert ["my zorp"] in pipeline.base.info.training["cast"]["words"], "so prompts may have it"
+
+
+@pytest.mark.filterwarnings("ignore:The prompt has")  # the tiny encoder reads 32 tokens
+def test_a_character_is_learned(engine, cutouts, tiny, tmp_path):
+    recipe = character_recipe(
+        cutouts, "zorp", tmp_path / "a.safetensors", tiny.t2i, rank=4, steps=80, batch=8, learning_rate=2e-2
+    )
+    state = StageRun(recipe, recipe.stages[0], tmp_path, drawn_shapes(), "cpu", "no", False, 0)
+    data = build_batches(recipe.stages[0], state.tokenize, 0, drawn_shapes())
+    losses = [state.train_step(data[step])["loss"] for step in range(80)]
+    assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
+
+
+def test_a_name_that_the_checkpoint_knows_is_warned_of(tiny, cutouts, tmp_path):
+    known = tmp_path / "known.safetensors"
+    info, tensors = load_checkpoint(tiny.base)
+    cast = {"name": "few", "words": [["fox", "red fox"], ["cat"]], "phrases": ["spinning", "blue"]}
+    save_checkpoint(known, tensors, dataclasses.replace(info, training={"cast": cast}))
+    output = tmp_path / "a.safetensors"
+    for name in ("fox", "my Fox", "blue cats"):
+        with pytest.warns(UserWarning, match=f"The checkpoint knows the words of '{name}' already"):
+            character_recipe(cutouts, name, output, known, tiny.text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        character_recipe(cutouts, "my mascot", output, known, tiny.text)
+        character_recipe(cutouts, "fox", output, tiny.base)  # of which nothing is known
+
+
+def test_bad_cutouts_and_names_are_one_line(command, tiny, cutouts, tmp_path):
+    picture = Image.open(cutouts / "front.png")
+
+    def folder(name, image):
+        (tmp_path / name).mkdir()
+        if image is not None:
+            image.save(tmp_path / name / "a.png")
+        return tmp_path / name
+
+    output = tmp_path / "a.safetensors"
+    clear = Image.new("RGBA", picture.size)
+    cases = [
+        (folder("opaque", picture.convert("RGB")), "zorp", "a.png: a cut-out needs an alpha channel"),
+        (folder("clear", clear), "zorp", "a.png: a cut-out must show something; this picture is empty"),
+        (folder("none", None), "zorp", "none: the folder must hold pictures"),
+        (tmp_path / "nowhere", "zorp", "nowhere: no such folder"),
+        (cutouts, "", "character: what prompts will call it must have 1 to 40 letters, on one line; got ''"),
+        (cutouts, "z" * 41, "must have 1 to 40 letters"),
+        (cutouts, "zorp --caption x", "caption is of a style's pictures"),
+        (cutouts, f"zorp --cast {cutouts}", "stickers.csv: it names 100 files that are not in"),
+    ]
+    for pictures, name, message in cases:
+        name, *more = name.split(" ") if "--" in name else [name]
+        options = ["--character", name, *more, "--output", output, "--checkpoint", tiny.base]
+        code, said, line = command("train-style", pictures, *options)
+        assert (code, said) == (2, "") and re.search(message, line), line
+    code, said, line = command("train-style", cutouts, "--output", output, "--cast", cutouts, "--checkpoint", tiny.base)
+    assert (code, said) == (2, "") and "cast is what else to draw beside a character" in line
+    assert not output.exists() and not output.with_suffix(".training").exists()

@@ -11,14 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..toy_world import MovingObject, Scene, object_track
-from ..toy_world.scene import REACH, pick
+from ..world.scene import Actor, Scene, pick
 
 TASKS = ("text", "first_frame", "first_last", "keyframes", "extend", "box", "track", "region", "outpaint")
 
 
+Size = tuple[int, int]  # height, width
+
+
 class Box(NamedTuple):
-    """A rectangle in fractions of the frame's side; the ends are numbers or arrays with one entry per frame."""
+    """A rectangle in fractions of the frame's short side, from the centred square's corner as in scenes; the ends are
+    numbers or arrays with one entry per frame.
+    """
 
     left: np.ndarray | float
     top: np.ndarray | float
@@ -27,29 +31,29 @@ class Box(NamedTuple):
 
 
 def draw_change_mask(
-    tasks: Mapping[str, float], scene: Scene, times: np.ndarray, size: int, rng: np.random.Generator
+    tasks: Mapping[str, float], scene: Scene, times: np.ndarray, size: Size, rng: np.random.Generator
 ) -> np.ndarray:
-    """The mask of a task drawn with the given weights: (T, size, size) float32, frames at times (T,) in seconds."""
+    """The mask of a task drawn with the given weights: (T, *size) float32, frames at times (T,) in seconds."""
     weights = np.array(list(tasks.values()), np.float64)
     task = list(tasks)[int(rng.choice(len(weights), p=weights / weights.sum()))]
     return change_mask(task, scene, times, size, rng)
 
 
-def change_mask(task: str, scene: Scene, times: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """The mask of one task: (T, size, size) float32."""
-    mask = np.zeros((len(times), size, size), np.float32)
+def change_mask(task: str, scene: Scene, times: np.ndarray, size: Size, rng: np.random.Generator) -> np.ndarray:
+    """The mask of one task: (T, *size) float32."""
+    mask = np.zeros((len(times), *size), np.float32)
     if task in ("text", "first_frame", "first_last", "keyframes", "extend"):
         mask[:] = 1
         mask[given_frames(task, len(times), rng)] = 0
     elif task == "box":
-        box = swept_box([pick(rng, scene.objects)], times, rng) if rng.random() < 0.6 else random_box(rng)
+        box = swept_box([pick(rng, scene.actors)], times, rng) if rng.random() < 0.6 else random_box(rng)
         mask[:] = paint_box(box, size)
     elif task == "track":
-        boxes = object_boxes(pick(rng, scene.objects), times, rng)
+        boxes = object_boxes(pick(rng, scene.actors), times, rng)
         for frame, *edges in zip(mask, *boxes, strict=True):
             frame[:] = paint_box(Box(*edges), size)
     elif task == "region":
-        moving = [moving for moving in scene.objects if moving.motion != "staying still"]
+        moving = [actor for actor in scene.actors if actor.moves != "staying still"]
         box = swept_box(moving, times, rng) if moving else random_box(rng)
         mask[1:] = paint_box(box, size)
     elif task == "outpaint":
@@ -73,7 +77,7 @@ def given_frames(task: str, count: int, rng: np.random.Generator) -> list[int]:
 
 
 def random_box(rng: np.random.Generator) -> Box:
-    """A box of 0.3 to 0.8 of each side, anywhere inside the frame."""
+    """A box of 0.3 to 0.8 of the short side each way, anywhere inside the centred square."""
     (left, right), (top, bottom) = (random_span(rng), random_span(rng))
     return Box(left, top, right, bottom)
 
@@ -84,16 +88,16 @@ def random_span(rng: np.random.Generator) -> tuple[float, float]:
     return start, start + length
 
 
-def object_boxes(moving: MovingObject, times: np.ndarray, rng: np.random.Generator) -> Box:
+def object_boxes(actor: Actor, times: np.ndarray, rng: np.random.Generator) -> Box:
     """A box around the object in each frame, with a random margin that tells little of its size."""
-    track = object_track(moving, times)
-    reach = track.radius * REACH[moving.shape] * rng.uniform(1.0, 1.4) + rng.uniform(0.03, 0.1)
+    track = actor.motion.track(times)
+    reach = track.reach * rng.uniform(1.0, 1.3) + rng.uniform(0.02, 0.1)
     return Box(track.x - reach, track.y - reach, track.x + reach, track.y + reach)
 
 
-def swept_box(objects: list[MovingObject], times: np.ndarray, rng: np.random.Generator) -> Box:
+def swept_box(actors: list[Actor], times: np.ndarray, rng: np.random.Generator) -> Box:
     """One box that holds the objects in all frames."""
-    boxes = [object_boxes(moving, times, rng) for moving in objects]
+    boxes = [object_boxes(actor, times, rng) for actor in actors]
     return Box(
         min(box.left.min() for box in boxes),
         min(box.top.min() for box in boxes),
@@ -102,9 +106,10 @@ def swept_box(objects: list[MovingObject], times: np.ndarray, rng: np.random.Gen
     )
 
 
-def paint_box(box: Box, size: int) -> np.ndarray:
-    """(size, size) float32: 1 on the pixels whose centres lie in the box."""
-    centers = (np.arange(size, dtype=np.float32) + 0.5) / size
-    columns = (centers >= box.left) & (centers <= box.right)
-    rows = (centers >= box.top) & (centers <= box.bottom)
+def paint_box(box: Box, size: Size) -> np.ndarray:
+    """(height, width) float32: 1 on the pixels whose centres lie in the box."""
+    side = min(size)
+    y, x = ((np.arange(length, dtype=np.float32) + 0.5 - (length - side) / 2) / side for length in size)
+    columns = (x >= box.left) & (x <= box.right)
+    rows = (y >= box.top) & (y <= box.bottom)
     return (rows[:, None] & columns).astype(np.float32)

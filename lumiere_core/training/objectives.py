@@ -9,12 +9,14 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from ..checkpoint import CheckpointInfo
-from ..conditioning import CONDITION_CHANNELS, condition_channels, join_condition
+from ..conditioning import CONDITION_CHANNELS, condition_channels, hears_condition, join_condition
 from ..diffusion.denoiser import add_noise, training_target
 from ..networks import STUNet, TemporalConfig, UNetConfig, freeze_spatial, inflate, text_to_image, widen_input
 from ..ssr import condition_low_res
 from ..text import TextEncoder, build_text_encoder, text_info, text_tensors
-from ..toy_world import FPS, LABEL_CLASSES
+from ..world.captions import label_classes
+from ..world.cast import Cast
+from ..world.render import FPS
 from .parametrize import low_rank_tensors, plain_state_dict, train_low_rank, train_new_columns
 from .recipe import Stage
 
@@ -26,7 +28,7 @@ class TextObjective(nn.Module):
     the whole scene. They are thrown away; the encoder is frozen from then on, as T5 is in Imagen.
     """
 
-    def __init__(self, stage: Stage):
+    def __init__(self, stage: Stage, cast: Cast):
         super().__init__()
         config = dict(stage.network)
         self.max_tokens = config.pop("max_tokens")
@@ -34,7 +36,7 @@ class TextObjective(nn.Module):
         self.encoder = build_text_encoder(config, self.max_tokens)
         self.t5 = self.encoder.model.train()
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(config["d_model"], len(classes)) for name, classes in LABEL_CLASSES.items()}
+            {name: nn.Linear(config["d_model"], len(classes)) for name, classes in label_classes(cast).items()}
         )
 
     def forward(self, batch):
@@ -74,9 +76,8 @@ class DiffusionObjective(nn.Module):
         self.prediction = stage.info.get("prediction", "v")
         if stage.kind in ("base", "ssr"):
             freeze_spatial(network)
-        if stage.kind == "conditional":
-            freeze_spatial(network)
-            train_new_columns(network.conv_in, network.config.in_channels - CONDITION_CHANNELS)
+        if stage.tasks:
+            train_new_columns(network.conv_in, 3 * network.config.patch**2)
         if stage.kind == "style":
             # Not the first layer: nets that hear <J, C, M> have a wider one, and core's LoRA loader cannot widen.
             train_low_rank(network, stage.network["rank"], without=("conv_in",))
@@ -93,28 +94,37 @@ class DiffusionObjective(nn.Module):
         sigmas = self.stage.schedule.sigmas.to(text.device)
         sigma = sigmas[batch["timesteps"]]
         x = add_noise(batch["video"], batch["noise"], sigma)
-        target = training_target(batch["video"], batch["noise"], sigma, self.prediction)
-        extra = {}
+        extra, low_res = {}, None
         if "low_res" in batch:
             low_res = condition_low_res(
-                batch["low_res"], batch["low_res_noise"], batch["noise_level"], self.stage.schedule, self.stage.scale
+                batch["low_res"],
+                batch["low_res_noise"],
+                batch["noise_level"],
+                self.stage.schedule,
+                self.stage.scale,
+                self.stage.align_corners,
             )
             x, extra = torch.cat([x, low_res], dim=1), {"noise_level": batch["noise_level"]}
+        target = training_target(batch["video"], batch["noise"], sigma, self.prediction, low_res)
         if "change_mask" in batch:
             x = join_condition(x, condition_channels(batch["video"], batch["change_mask"]))
-        return F.mse_loss(self.network(x, batch["timesteps"].float(), text, **extra).float(), target)
+        error = F.mse_loss(self.network(x, batch["timesteps"].float(), text, **extra).float(), target, reduction="none")
+        if self.stage.min_snr is not None:
+            error = error * min_snr_weight(sigma, self.stage.min_snr).view(-1, 1, 1, 1, 1)
+        return error.mean()
 
     def export(self, training: dict) -> tuple[dict, CheckpointInfo]:
         stage = self.stage
-        kind = {"ssr_image": "ssr", "conditional": "base"}.get(stage.kind, stage.kind)
+        kind = {"ssr_image": "ssr"}.get(stage.kind, stage.kind)
         info = CheckpointInfo(
             kind=kind,
             config=self.network.config.to_dict(),
             schedule=stage.schedule,
             fps=float(FPS),
-            frames=stage.phases[-1].frames,
+            frames=stage.phases[-1].excerpt_of or stage.phases[-1].frames,
             size=stage.size,
             scale=stage.scale if kind == "ssr" else 1,
+            align_corners=stage.align_corners,
             text_encoder=self.text_file,
             training=training,
             **{"prediction": "v", **stage.info},
@@ -131,13 +141,14 @@ def build_network(stage: Stage, start: STUNet | None) -> STUNet:
     """
     if stage.kind == "style":
         return text_to_image(start)
-    if stage.kind == "conditional":
-        missing = 3 + CONDITION_CHANNELS - start.config.in_channels
-        return widen_input(start, 3 + CONDITION_CHANNELS) if missing else start
     if stage.kind in ("base", "ssr"):
-        if start.config.temporal is not None:
-            return start
-        return inflate(start, temporal_config(stage.network, len(start.config.levels)))
+        if start.config.temporal is None:
+            start = inflate(start, temporal_config(stage.network, len(start.config.levels)))
+        if hears_condition(start.config.in_channels) and not stage.tasks:
+            raise ValueError(
+                f"recipe: stage {stage.name!r} starts from a conditional network; it needs the masks, 'tasks'."
+            )
+        return widen_input(start, 3 + CONDITION_CHANNELS) if stage.tasks else start
     if start is not None:
         return start
     fields = dict(stage.network)
@@ -153,6 +164,12 @@ def temporal_config(fields: dict, levels: int) -> TemporalConfig:
     halve = fields.pop("halve", True)
     finer = [{"kind": "conv", "halve": halve}] * (levels - 1)
     return TemporalConfig.from_dict({"levels": [*finer, {"kind": "attention"}], **fields})
+
+
+def min_snr_weight(sigma: torch.Tensor, gamma: float) -> torch.Tensor:
+    """Weight of the squared error in v: min(SNR, gamma) / (SNR + 1) (Hang et al. 2023), for sigma (B,)."""
+    snr = sigma**-2
+    return snr.clamp(max=gamma) / (snr + 1)
 
 
 def trainable(objective: nn.Module) -> dict[str, nn.Parameter]:

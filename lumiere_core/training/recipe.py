@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..diffusion.schedule import NoiseSchedule
-from ..toy_world import MOTIONS
+from ..world.motions import MOTIONS
 from .masks import TASKS
 
-STAGE_KINDS = ("text", "t2i", "base", "conditional", "style", "ssr_image", "ssr")
+STAGE_KINDS = ("text", "t2i", "base", "style", "ssr_image", "ssr")
+OPTIMIZERS = ("adamw", "muon")
 CHECKPOINT_SUFFIX = ".safetensors"
 # What a stage's network cannot do without, when it starts from nothing.
 NETWORK_FIELDS = {
@@ -37,40 +38,51 @@ INFO_FIELDS = (
 class Phase:
     """A part of a stage with one batch shape: the curriculum goes from short clips to whole ones.
 
-    steps, batch: optimizer steps, clips per step. frames: per clip. stride: every how many frames of the 16 fps clip
-    one is taken, so that a short clip shows the whole motion. crop: side in pixels of a
-    random crop (SSR), None = whole frame.
+    steps, batch: optimizer steps, clips per step. frames: per clip; whatever their number, they show the whole motion
+    once. excerpt_of: where given, they are a run of frames out of a clip of that many. vary: the share of steps with
+    clips of other lengths and shapes, at about the same number of pixels. crop: side in pixels of a random crop (SSR),
+    None = whole frame.
     """
 
     steps: int
     batch: int
     frames: int = 1
-    stride: int = 1
+    excerpt_of: int | None = None
+    vary: float = 0.0
     crop: int | None = None
 
     def __post_init__(self):
-        for name in ("steps", "batch", "frames", "stride"):
+        for name in ("steps", "batch", "frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"recipe: {name} of a phase must be at least 1; got {getattr(self, name)}.")
+        if not 0 <= self.vary <= 1:
+            raise ValueError(f"recipe: vary of a phase must be 0 to 1, a share of its steps; got {self.vary}.")
+        if self.excerpt_of is not None and self.excerpt_of < self.frames:
+            raise ValueError(
+                f"recipe: excerpt_of must be at least the phase's frames, {self.frames}; got {self.excerpt_of}."
+            )
 
 
 @dataclass(frozen=True)
 class Stage:
     """One network or one half of it.
 
-    name: file stem of what it writes. kind: text, t2i (stills), base (inflated t2i, temporal half only), conditional
-    (base with the input <J, C, M>, temporal half and new input channels only), style (a LoRA of the text-to-image half
-    of its start, from a folder of images), ssr_image, ssr (inflated ssr_image, temporal half only). start: stage whose
-    weights it starts from, or a .safetensors file.
+    name: file stem of what it writes. kind: text, t2i (stills), base (inflated t2i: the temporal half only, and where
+    there are `tasks` the new input channels of <J, C, M>), style (a LoRA of the text-to-image half of its start, from a
+    folder of images), ssr_image, ssr (inflated ssr_image, temporal half only). start: stage whose weights it starts
+    from, or a .safetensors file.
     network: T5Config or UNetConfig fields; for base and ssr the TemporalConfig fields; for style the LoRA's rank.
     info: sampling defaults. images: folder that a style stage learns from. caption: of the images without a text file.
-    tasks: weight by name of the masks that a conditional stage draws (see masks.TASKS). motions: how many times as
+    character: what captions call the one thing that the images are cut-outs of; they are put into the world's scenes
+    then. world_share: of those scenes, how many are the world's own, so that its objects are not forgotten.
+    tasks: weight by name of the masks that a base stage draws (see masks.TASKS). motions: how many times as
     often as others a motion is drawn.
     max_noise_level: of the SSR's low-res augmentation; None = the whole schedule.
     size: side in pixels of what the network makes. Learning rate: warm-up, constant, then linearly to zero over the
     last `decay` of the steps. Captions are dropped with text_dropout (Imagen: 10 %). timestep_bias: training timesteps
     are drawn as timesteps * u ** (1 / timestep_bias) with u even in 0..1; above 1 the noisy ones, which decide where
-    things are and how they move, come more often.
+    things are and how they move, come more often. min_snr: gamma of min-SNR weighting (Hang et al. 2023), None = even
+    in v. optimizer: adamw, or muon (matrices by torch.optim.Muon, the rest by AdamW).
     """
 
     name: str
@@ -92,10 +104,15 @@ class Stage:
     two_objects: float = 0.1
     clip_norm: float = 1.0
     timestep_bias: float = 1.0
+    min_snr: float | None = None
+    optimizer: str = "adamw"
+    align_corners: bool = False
     tasks: dict = field(default_factory=dict)
     motions: dict = field(default_factory=dict)
     images: str | None = None
     caption: str = ""
+    character: str | None = None
+    world_share: float = 0.0
 
     def __post_init__(self):
         _check_stage(self)
@@ -123,11 +140,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """text_encoder: a file of kind text or a T5 folder, for a recipe without a text stage of its own."""
+    """cast: who is in the world, "shapes" or the name of a cast that is given as a folder. text_encoder: a file of kind
+    text or a T5 folder, for a recipe without a text stage of its own.
+    """
 
     name: str
     stages: tuple[Stage, ...]
     seed: int = 0
+    cast: str = "shapes"
     text_encoder: str | None = None
 
     def __post_init__(self):
@@ -157,22 +177,30 @@ def _check_stage(stage: Stage) -> None:
     who = f"recipe: stage {stage.name!r}"
     if stage.kind not in STAGE_KINDS:
         raise ValueError(f"{who} must have a kind out of {', '.join(STAGE_KINDS)}; got {stage.kind!r}.")
-    if stage.kind in ("base", "conditional", "style", "ssr") and stage.start is None:
+    if stage.optimizer not in OPTIMIZERS:
+        raise ValueError(f"{who} must have an optimizer out of {', '.join(OPTIMIZERS)}; got {stage.optimizer!r}.")
+    if stage.kind in ("base", "style", "ssr") and stage.start is None:
         raise ValueError(f"{who} builds upon another stage; name it in 'start'.")
-    if stage.kind == "conditional" and not stage.tasks:
-        raise ValueError(f"{who} needs the masks it learns from; write [stage.tasks].")
     if stage.kind == "style":
         if stage.images is None:
             raise ValueError(f"{who} needs the pictures it learns from; name their folder in 'images'.")
         rank = stage.network.get("rank")
         if not isinstance(rank, int) or rank < 1:
             raise ValueError(f"{who}, network must give the LoRA's rank, at least 1; got {rank!r}.")
+    elif stage.character is not None:
+        raise ValueError(f"{who}: character is for stages of kind style; this is {stage.kind}.")
+    if not 0 <= stage.world_share < 1:
+        raise ValueError(f"{who}: world_share must be 0 to below 1, a share of the scenes; got {stage.world_share}.")
     for field_name, known in (("tasks", TASKS), ("motions", MOTIONS)):
         for name, weight in getattr(stage, field_name).items():
             if name not in known:
                 raise ValueError(f"{who}, {field_name} has the unknown name {name!r}; known are {', '.join(known)}.")
             if not weight > 0:
                 raise ValueError(f"{who}: {field_name} must have weights above 0; got {name} = {weight}.")
+    if stage.tasks and stage.kind != "base":
+        raise ValueError(f"{who}: tasks are for stages of kind base; this is {stage.kind}.")
+    if stage.min_snr is not None and not (stage.min_snr > 0 and stage.info.get("prediction", "v") == "v"):
+        raise ValueError(f"{who}: min_snr must be above 0, and is for networks that predict v; got {stage.min_snr}.")
     if not stage.phases:
         raise ValueError(f"{who} needs at least one phase; write [[stage.phase]].")
     for name in NETWORK_FIELDS.get(stage.kind, ()):

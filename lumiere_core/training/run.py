@@ -13,13 +13,19 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..checkpoint import atomic_path, load_stunet, save_checkpoint
+from ..devices import resolve_device
 from ..text import load_text_encoder
-from .data import StageBatches, ToyWorldBatches
+from ..world.captions import words_beside_nouns
+from ..world.cast import Cast, drawn_shapes
+from .characters import character_batches
+from .data import StageBatches, WorldBatches
 from .objectives import DiffusionObjective, TextObjective, build_network, trainable
+from .optimizer import NamedOptimizer
 from .plot import plot_losses
 from .recipe import Recipe, Stage
 from .stills import StillFolderBatches
 
+LOG_STEPS = 20  # the log holds the mean loss of so many
 EMA_WARMUP = 10  # the average forgets the first steps: decay is at most (1 + step) / (EMA_WARMUP + step)
 
 
@@ -27,9 +33,10 @@ def train(
     recipe: Recipe,
     folder: str | Path,
     *,
+    cast: Cast | None = None,
     stages: list[str] | None = None,
     device: str | None = None,
-    precision: str = "bf16",
+    precision: str = "auto",
     compile: bool = False,
     workers: int = 0,
     save_every_seconds: float = 120.0,
@@ -37,17 +44,20 @@ def train(
     """Train the stages of a recipe in order; each writes `<folder>/<stage>.safetensors` when it is done.
 
     A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU.
-    stages: only these. device: cpu, cuda...; None takes what accelerate finds. precision: bf16 (autocast) or no.
-    compile: torch.compile the network (needs a C++ compiler on CPUs). workers: processes that make batches.
+    cast: of the world; None is the built-in one, which only serves a recipe that asks for it. stages: only these.
+    device: cpu, cuda...; None takes what accelerate finds. precision: bf16 (autocast), no, or auto: bf16 but on CPUs,
+    where its backward pass is slower. compile: torch.compile the network (needs a C++ compiler on CPUs). workers:
+    processes that make batches.
     """
     folder = Path(folder)
+    cast = cast or builtin_cast(recipe)
     folder.mkdir(parents=True, exist_ok=True)
     chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
     written = []
     for stage in chosen:
         path = stage_file(folder, stage)
         if not path.is_file():
-            run = StageRun(recipe, stage, folder, device, precision, compile, workers)
+            run = StageRun(recipe, stage, folder, cast, device, precision, compile, workers)
             run.train(save_every_seconds)
         written.append(path)
     return written
@@ -60,22 +70,30 @@ def stage_file(folder: Path, stage: Stage) -> Path:
 class StageRun:
     """One stage on its way: network, optimizer, moving average, step, log. `state.safetensors` holds all of it."""
 
-    def __init__(self, recipe: Recipe, stage: Stage, folder: Path, device, precision: str, compile: bool, workers: int):
+    def __init__(
+        self,
+        recipe: Recipe,
+        stage: Stage,
+        folder: Path,
+        cast: Cast,
+        device: str | None,
+        precision: str,
+        compile: bool,
+        workers: int,
+    ):
         from accelerate import Accelerator
 
-        self.recipe, self.stage, self.folder, self.workers = recipe, stage, folder, workers
+        self.recipe, self.stage, self.folder, self.cast, self.workers = recipe, stage, folder, cast, workers
         self.state_file = folder / f"{stage.name}.state.safetensors"
         self.log_file = folder / f"{stage.name}.log.jsonl"
         torch.manual_seed(recipe.seed)
-        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=chosen_precision(precision, device))
         if device is not None and torch.device(device).type != self.accelerator.device.type:
             raise ValueError(f"training: device must be {self.accelerator.device.type} here; got {device}.")
-        self.objective, self.tokenize = build_objective(recipe, stage, folder)
+        self.objective, self.tokenize = build_objective(recipe, stage, folder, cast)
         self.objective.to(self.accelerator.device, memory_format=torch.channels_last)
         self.parameters = trainable(self.objective)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=stage.weight_decay
-        )
+        self.optimizer = NamedOptimizer(stage.optimizer, self.parameters, stage.weight_decay)
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.step = 0
         if self.state_file.is_file():
@@ -83,36 +101,41 @@ class StageRun:
         self.trim_log()
         if compile and hasattr(self.objective, "network"):
             self.objective.network.compile(dynamic=False)
-        self.engine, self.optimizer = self.accelerator.prepare(self.objective, self.optimizer)
+        self.engine = self.accelerator.prepare(self.objective)
 
     def train(self, save_every_seconds: float) -> None:
         stage, saved = self.stage, time.monotonic()
         steps = range(self.step, stage.steps)
-        dataset = build_batches(stage, self.tokenize, self.recipe.seed)
-        loader = DataLoader(dataset, batch_size=None, sampler=steps, num_workers=self.workers)
+        loader = DataLoader(self.batches(), batch_size=None, sampler=steps, num_workers=self.workers)
         bar = tqdm(loader, initial=self.step, total=stage.steps, desc=stage.name, dynamic_ncols=True)
+        losses: list[float] = []
         for batch in bar:
-            entry = self.train_step({name: x.to(self.accelerator.device) for name, x in batch.items()})
-            if self.step % 20 == 0 or self.step == stage.steps:
-                bar.set_postfix(loss=f"{entry['loss']:.4f}")
-                self.write_log(entry)
+            entry = self.train_step(batch)
+            losses.append(entry["loss"])
+            if self.step % LOG_STEPS == 0 or self.step == stage.steps:
+                mean = sum(losses) / len(losses)
+                losses.clear()
+                bar.set_postfix(loss=f"{mean:.4f}")
+                self.write_log(entry | {"loss": mean})
             if time.monotonic() - saved > save_every_seconds:
                 self.save()
                 saved = time.monotonic()
         self.finish()
 
+    def batches(self) -> StageBatches:
+        """Item i is the batch of step i."""
+        return build_batches(self.stage, self.tokenize, self.recipe.seed, self.cast)
+
     def train_step(self, batch: dict) -> dict:
         """One optimizer step; returns the log entry."""
+        batch = {name: x.to(self.accelerator.device) for name, x in batch.items()}
         self.engine.train()
         torch.manual_seed(self.recipe.seed + self.step)  # for dropout: a resumed run draws what the whole run drew
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.stage.learning_rate * learning_rate_factor(self.stage, self.step)
         with self.accelerator.autocast():
             loss = self.engine(batch)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.parameters.values(), self.stage.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.optimizer.step(self.stage.learning_rate * learning_rate_factor(self.stage, self.step))
         self.step += 1
         self.update_average()
         loss = loss.item()
@@ -137,15 +160,17 @@ class StageRun:
             return
         tensors = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
         tensors |= {f"average.{name}": p for name, p in self.average.items()}
-        tensors |= {f"adam.{name}": p for name, p in self.adam_moments().items()}
+        tensors |= {f"optimizer.{name}": p for name, p in self.optimizer.state().items()}
         with atomic_path(self.state_file) as path:
-            save_file({name: x.contiguous().cpu() for name, x in tensors.items()}, str(path), {"step": str(self.step)})
+            metadata = {"step": str(self.step), "optimizer": self.stage.optimizer}
+            save_file({name: x.contiguous().cpu() for name, x in tensors.items()}, str(path), metadata)
         self.export(self.folder / f"{self.stage.name}.partial.safetensors")
         plot_losses(self.log_file, self.folder / f"{self.stage.name}.loss.png", self.stage.name)
 
     def load_state(self) -> None:
         with safe_open(str(self.state_file), framework="pt") as file:
-            self.step = int(file.metadata()["step"])
+            metadata = file.metadata()
+            self.step = int(metadata["step"])
             saved = {name: file.get_tensor(name) for name in file.keys()}
         shapes = {name.removeprefix("model."): x.shape for name, x in saved.items() if name.startswith("model.")}
         if shapes != {name: parameter.shape for name, parameter in self.parameters.items()}:
@@ -153,13 +178,17 @@ class StageRun:
                 f"{self.state_file}: the saved training state is of another network than stage {self.stage.name!r} of "
                 "the recipe. Delete it to start the stage again."
             )
+        if metadata.get("optimizer", self.stage.optimizer) != self.stage.optimizer:
+            raise ValueError(
+                f"{self.state_file}: the saved training state is of the optimizer {metadata['optimizer']}; stage "
+                f"{self.stage.name!r} has {self.stage.optimizer}. Delete it to start the stage again, or set it back."
+            )
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(saved[f"model.{name}"])
                 self.average[name].copy_(saved[f"average.{name}"])
-                moments = {key: saved[f"adam.{key}.{name}"] for key in ("exp_avg", "exp_avg_sq")}
-                moments = {key: torch.empty_like(parameter).copy_(x) for key, x in moments.items()}
-                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
+        moments = {name: x for name, x in saved.items() if name.startswith("optimizer.")}
+        self.optimizer.load_state({name.removeprefix("optimizer."): x for name, x in moments.items()}, self.step)
 
     def trim_log(self) -> None:
         """Drop what a killed run logged after it was last saved, and a line it had not finished."""
@@ -168,10 +197,6 @@ class StageRun:
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
             with atomic_path(self.log_file) as path:
                 path.write_text("".join(kept), encoding="utf-8")
-
-    def adam_moments(self) -> dict[str, torch.Tensor]:
-        state = self.optimizer.state
-        return {f"{key}.{n}": state[p][key] for n, p in self.parameters.items() for key in ("exp_avg", "exp_avg_sq")}
 
     def finish(self) -> None:
         self.save()
@@ -196,7 +221,7 @@ class StageRun:
     def record(self) -> dict:
         """The training record of the metadata."""
         samples = sum(self.stage.phase_at(step).batch for step in range(self.step))
-        return {
+        record = {
             "recipe": self.recipe.name,
             "stage": self.stage.name,
             "steps": self.step,
@@ -204,12 +229,38 @@ class StageRun:
             "device": self.accelerator.device.type,
             "seed": self.recipe.seed,
         }
+        if self.stage.character is not None:
+            return record | {"character": self.stage.character}
+        return record if self.stage.kind == "style" else record | {"cast": describe_cast(self.cast)}
 
 
-def build_objective(recipe: Recipe, stage: Stage, folder: Path):
+def describe_cast(cast: Cast) -> dict:
+    """What a checkpoint says of its world: each object's words, and all others that captions have."""
+    return {"name": cast.name, "words": [list(m.words) for m in cast.members], "phrases": words_beside_nouns()}
+
+
+def chosen_precision(precision: str, device: str | None) -> str:
+    """What "auto" stands for on a device; None is the one that there is."""
+    if precision != "auto":
+        return precision
+    kind = torch.device(device).type if device else resolve_device("auto").type
+    return "no" if kind == "cpu" else "bf16"
+
+
+def builtin_cast(recipe: Recipe) -> Cast:
+    """The drawn shapes. Raises ValueError for a recipe of another world."""
+    cast = drawn_shapes()
+    if recipe.cast != cast.name:
+        raise ValueError(
+            f"recipe {recipe.name}: it shows {recipe.cast}; give the folder of their pictures (--cast DIR)."
+        )
+    return cast
+
+
+def build_objective(recipe: Recipe, stage: Stage, folder: Path, cast: Cast):
     """The module to train and the tokenizer call; earlier stages' files are read from `folder`."""
     if stage.kind == "text":
-        objective = TextObjective(stage)
+        objective = TextObjective(stage, cast)
         return objective, objective.encoder.tokenize
     text_file = Path(recipe.text_encoder) if recipe.text_encoder else stage_file(folder, recipe.text_stage)
     encoder = load_text_encoder(text_file)
@@ -221,9 +272,13 @@ def build_objective(recipe: Recipe, stage: Stage, folder: Path):
     return objective, encoder.tokenize
 
 
-def build_batches(stage: Stage, tokenize, seed: int) -> StageBatches:
-    """What a stage learns from: a folder of images, or the toy world."""
-    return (StillFolderBatches if stage.kind == "style" else ToyWorldBatches)(stage, tokenize, seed)
+def build_batches(stage: Stage, tokenize, seed: int, cast: Cast) -> StageBatches:
+    """What a stage learns from: a folder of images, a character's scenes, or the world."""
+    if stage.character is not None:
+        return character_batches(stage, tokenize, seed, cast)
+    if stage.kind == "style":
+        return StillFolderBatches(stage, tokenize, seed)
+    return WorldBatches(stage, tokenize, seed, cast)
 
 
 def learning_rate_factor(stage: Stage, step: int) -> float:

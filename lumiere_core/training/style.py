@@ -1,4 +1,6 @@
-"""A style from a folder of pictures: a LoRA of a checkpoint's text-to-image half, trained as a recipe of one stage."""
+"""A style from a folder of pictures, or a character from its cut-outs: a LoRA of a checkpoint's text-to-image half,
+trained as a recipe of one stage.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,14 @@ import dataclasses
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 from ..bundled import find_text_encoder
 from ..checkpoint import CheckpointInfo, atomic_path, load_info, require_kind
+from ..vocabulary import known_words
+from ..world.cast import Cast
+from .characters import character_cast
 from .recipe import CHECKPOINT_SUFFIX, Phase, Recipe, Stage
 from .run import train
 from .stills import picture_files
@@ -17,10 +23,12 @@ from .stills import picture_files
 START_KINDS = ("base", "t2i")
 SETTINGS_FILE = "settings.json"
 # Our choices (unpublished). A LoRA learns in few steps, so it is averaged over fewer than whole networks are. A style
-# shows in what is drawn last, where there is little noise: such timesteps come more often.
+# shows in what is drawn last, where there is little noise: such timesteps come more often. What a character is called
+# decides from the first step on.
 EMA_DECAY = 0.99
 WARMUP_SHARE = 0.05
-TIMESTEP_BIAS = 0.7
+STYLE_TIMESTEP_BIAS, CHARACTER_TIMESTEP_BIAS = 0.7, 1.0
+WORLD_SHARE = 0.25  # of a character's scenes, where the checkpoint's own world is at hand
 
 
 def style_recipe(
@@ -39,14 +47,54 @@ def style_recipe(
     """The recipe of one style, called as its file. checkpoint: of kind base or t2i; size, schedule and what the network
     predicts are its. text_encoder: None is the one that the checkpoint names. Raises ValueError for bad input.
     """
-    images, output, checkpoint = Path(images), Path(output), Path(checkpoint)
+    picture_files(images)
+    stage = {"caption": caption, "timestep_bias": STYLE_TIMESTEP_BIAS}
+    knobs = {"rank": rank, "steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
+    return _recipe(images, output, checkpoint, text_encoder, stage, **knobs)
+
+
+def character_recipe(
+    images: str | Path,
+    name: str,
+    output: str | Path,
+    checkpoint: str | Path,
+    text_encoder: str | Path | None = None,
+    *,
+    rank: int = 8,
+    steps: int = 300,
+    batch: int = 16,
+    learning_rate: float = 4e-3,
+    world: Cast | None = None,
+    seed: int = 0,
+) -> Recipe:
+    """The recipe of one character, as `style_recipe` has it of a style. images: a folder of cut-outs of it. name: what
+    prompts will call it. world: the checkpoint's own cast, mixed in where it is given, so that the things that the
+    checkpoint draws are not forgotten. Warns of a name that the checkpoint draws already.
+    """
+    name = " ".join(name.split())
+    character_cast(images, name)
+    record = load_info(checkpoint).training.get("cast", {})
+    if known_words(name, record.get("words", []), record.get("phrases", [])):
+        warnings.warn(
+            f"The checkpoint knows the words of {name!r} already, and will draw the character wherever a prompt has "
+            "them. A name of your own, such as 'zorp', leaves them what they are.",
+            stacklevel=2,
+        )
+    stage = {"character": name, "timestep_bias": CHARACTER_TIMESTEP_BIAS, "world_share": WORLD_SHARE if world else 0.0}
+    knobs = {"rank": rank, "steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
+    recipe = _recipe(images, output, checkpoint, text_encoder, stage, **knobs)
+    return dataclasses.replace(recipe, cast=world.name) if world else recipe
+
+
+def _recipe(images, output, checkpoint, text_encoder, fields, *, rank, steps, batch, learning_rate, seed) -> Recipe:
+    """fields: of the one stage, by name, beyond what styles and characters have in common."""
+    output, checkpoint = Path(output), Path(checkpoint)
     if output.suffix != CHECKPOINT_SUFFIX:
         raise ValueError(f"{output}: a style is written as {CHECKPOINT_SUFFIX}; got {output.suffix or 'no suffix'}.")
     if not learning_rate > 0:
         raise ValueError(f"train-style: learning_rate must be above 0; got {learning_rate:g}.")
     if seed < 0:
         raise ValueError(f"train-style: seed must be at least 0; got {seed}.")
-    picture_files(images)
     info = load_info(checkpoint)
     require_kind(info, START_KINDS, checkpoint)
     encoder = Path(text_encoder) if text_encoder else find_text_encoder(info.text_encoder, checkpoint)
@@ -54,8 +102,7 @@ def style_recipe(
         name=output.stem,
         kind="style",
         start=str(checkpoint.absolute()),
-        images=str(images.absolute()),
-        caption=caption,
+        images=str(Path(images).absolute()),
         size=info.size,
         schedule=info.schedule,
         network={"rank": rank},
@@ -63,14 +110,14 @@ def style_recipe(
         learning_rate=learning_rate,
         warmup=round(WARMUP_SHARE * steps),
         ema_decay=EMA_DECAY,
-        timestep_bias=TIMESTEP_BIAS,
         info=_sampling_defaults(info),
+        **fields,
     )
-    return Recipe(output.stem, (stage,), seed, str(encoder.absolute()))
+    return Recipe(output.stem, (stage,), seed, text_encoder=str(encoder.absolute()))
 
 
 def train_style(recipe: Recipe, output: str | Path, **options) -> Path:
-    """Train a `style_recipe` into `output`, atomically. Options: as of `train`.
+    """Train a `style_recipe` or `character_recipe` into `output`, atomically. Options: as of `train`.
 
     Until it is done, the folder <output>.training keeps the state: called again with the same recipe, training goes on
     where it stopped. Raises ValueError where the folder belongs to other settings.
