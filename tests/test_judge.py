@@ -1,5 +1,6 @@
-"""The judge reads ground-truth clips correctly, also noisy and blurred, and does not see what is not there."""
+"""The judge reads ground-truth clips correctly, also spoilt ones, and does not see what is not there."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -7,159 +8,219 @@ from lumiere_video.lumiere_core.evaluation import (
     adjacent_frame_mse,
     boundary_to_interior_ratio,
     judge_clip,
+    judge_stills,
     periodicity,
-    static_background_flicker,
+    size_jump,
     wilson_interval,
 )
-from lumiere_video.lumiere_core.toy_world import (
-    MOTIONS,
-    SHAPES,
-    is_legal,
-    make_scene,
-    object_track,
-    render_clip,
-    render_frames,
-    sample_scene,
-)
+from lumiere_video.lumiere_core.evaluation.filming import film_scene
+from lumiere_video.lumiere_core.world.backgrounds import BACKGROUNDS
+from lumiere_video.lumiere_core.world.cast import drawn_shapes
+from lumiere_video.lumiere_core.world.motions import CLIP_SECONDS, MOTIONS, PACES, has_pace
+from lumiere_video.lumiere_core.world.scene import SceneSampler, make_scene
 
-TRAITS = ("shape", "color", "motion", "background")
+TRAITS = ("noun", "motion", "background")
 
 
-def truth(scene):
-    o = scene.objects[0]
-    return {"shape": o.shape, "color": o.color, "motion": o.motion, "background": scene.background}
+@pytest.fixture(scope="module")
+def cast():
+    return drawn_shapes()
 
 
-def mistakes(count, size, spoil=lambda clip, rng: clip):
-    rng = np.random.default_rng(21)
-    found = []
+def words(scene):
+    (actor,) = scene.actors
+    return {"noun": actor.name, "motion": actor.moves, "background": scene.background}
+
+
+def shown(judged):
+    return {trait: getattr(judged, trait) for trait in TRAITS}
+
+
+def scene_of(noun, motion, background, seed=0, pace=None):
+    return make_scene(noun, motion, background, np.random.default_rng(seed), pace)
+
+
+def mistakes(cast, count, size, spoil=lambda clip, rng: clip, frames=80):
+    rng, sample, found = np.random.default_rng(21), SceneSampler(cast, "all", two_objects=0.0), []
     for _ in range(count):
-        scene = sample_scene(rng, "all", two_objects_probability=0.0)
-        judged = judge_clip(spoil(render_clip(scene, 80, size, size), rng))
-        found += [(t, word, getattr(judged, t)) for t, word in truth(scene).items() if getattr(judged, t) != word]
+        scene = sample(rng)
+        judged = shown(judge_clip(spoil(film_scene(cast, scene, frames, size, size), rng), cast))
+        found += [(trait, word, judged[trait]) for trait, word in words(scene).items() if judged[trait] != word]
     return found
 
 
-def blur(clip, sigma=0.7):
-    offsets = np.arange(-3, 4)
-    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
-    for axis in (1, 2):
-        padded = np.pad(clip, [(3, 3) if a == axis else (0, 0) for a in range(4)], mode="edge")
-        size = clip.shape[axis]
-        shifted = [padded.take(range(3 + o, 3 + o + size), axis) for o in offsets]
-        clip = sum(k * s for k, s in zip(kernel / kernel.sum(), shifted, strict=True))
-    return clip
-
-
 def degrade(clip, rng):
-    return np.clip(blur(clip) + rng.normal(0.0, 0.03, clip.shape), 0.0, 1.0)
+    blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), 0.8) for frame in clip])
+    return np.clip(blurred + rng.normal(0.0, 0.02, clip.shape), 0.0, 1.0).astype(np.float32)
 
 
-@pytest.mark.parametrize(("count", "size"), [(60, 32), (16, 128)])
-def test_judges_ground_truth_clips(count, size):
-    assert mistakes(count, size) == []
+def deform(clip, rng, pixels):
+    """Bend every frame another way, smoothly in space: the outline wobbles, nothing moves as a whole."""
+    height, width = clip.shape[1:3]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    bent = []
+    for frame in clip:
+        away = cv2.resize(rng.normal(0, pixels, (6, 6, 2)), (width, height), interpolation=cv2.INTER_CUBIC)
+        away_x, away_y = away.astype(np.float32).transpose(2, 0, 1)
+        bent.append(cv2.remap(frame, x + away_x, y + away_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    return np.stack(bent)
 
 
-def test_judges_noisy_blurred_clips():
-    assert len(mistakes(40, 32, degrade)) <= 1
+@pytest.mark.parametrize(("count", "size"), [(20, 64), (14, 32), (3, 256)])
+def test_judges_ground_truth_clips(cast, count, size):
+    assert mistakes(cast, count, size) == []
+
+
+def test_judges_noisy_blurred_clips(cast):
+    assert len(mistakes(cast, 14, 64, degrade)) <= 1
+
+
+def test_judges_bent_clips(cast):
+    assert len(mistakes(cast, 10, 64, lambda clip, rng: deform(clip, rng, 0.5))) <= 1
+
+
+@pytest.mark.parametrize("frames", [24, 160])
+def test_a_clip_of_any_length_shows_its_motion_once(cast, frames):
+    assert mistakes(cast, 8, 48, frames=frames) == []
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_judges_every_shape_in_every_motion(motion):
-    rng = np.random.default_rng(5)
-    for shape in SHAPES:
-        if is_legal(shape, motion):
-            judged = judge_clip(render_clip(make_scene(shape, "purple", motion, "navy", rng), 80, 32, 32))
-            assert (judged.shape, judged.motion, judged.objects) == (shape, motion, 1)
+def test_judges_every_motion_at_every_pace(cast, motion):
+    for seed, pace in enumerate(PACES if has_pace(motion) else ("normal",)):
+        scene = scene_of("blue star", motion, ("meadow", "white", "room")[seed], seed, pace)
+        assert judge_clip(film_scene(cast, scene, 80, 48, 48), cast).motion == motion, pace
 
 
-def test_changing_one_trait_changes_that_judgement_only():
-    words = {"shape": "star", "color": "blue", "motion": "growing", "background": "navy"}
-    changes = {"shape": "triangle", "color": "purple", "motion": "shrinking", "background": "black"}
+@pytest.mark.parametrize("motion", ["staying still", "moving left"])
+def test_judges_every_background_also_behind_an_object_that_stays(cast, motion):
+    for seed, background in enumerate(BACKGROUNDS):
+        scene = scene_of("red triangle", motion, background, seed)
+        judged = judge_clip(film_scene(cast, scene, 8, 48, 48), cast)
+        assert shown(judged) == words(scene)
+
+
+def test_changing_one_trait_changes_that_judgement_only(cast):
+    asked = {"noun": "blue star", "motion": "growing", "background": "beach"}
+    changes = {"noun": "purple square", "motion": "shrinking", "background": "sunset"}
     for trait, other in changes.items():
-        scene = make_scene(**(words | {trait: other}), rng=np.random.default_rng(2))
-        judged = judge_clip(render_clip(scene, 80, 32, 32))
-        assert {t for t in TRAITS if getattr(judged, t) != words[t]} == {trait}
+        scene = scene_of(**(asked | {trait: other}), seed=2)
+        judged = shown(judge_clip(film_scene(cast, scene, 80, 48, 48), cast))
+        assert {t for t in TRAITS if judged[t] != asked[t]} == {trait}
 
 
-def test_time_reversed_and_mirrored_clips_are_judged_by_what_they_show():
-    rng = np.random.default_rng(3)
-    right = render_clip(make_scene("circle", "red", "moving right", "gray", rng), 80, 32, 32)
-    assert judge_clip(right[::-1]).motion == judge_clip(right[:, :, ::-1]).motion == "moving left"
-    assert judge_clip(right.swapaxes(1, 2)).motion == "moving down"
-    growing = render_clip(make_scene("star", "white", "growing", "brown", rng), 80, 32, 32)
-    assert judge_clip(growing[::-1]).motion == "shrinking"
-    assert judge_clip(growing[40:41].repeat(80, 0)).motion == "staying still"
+def test_time_reversed_and_mirrored_clips_are_judged_by_what_they_show(cast):
+    right = film_scene(cast, scene_of("red circle", "moving right", "gray"), 80, 48, 48)
+    assert judge_clip(right[::-1], cast).motion == judge_clip(right[:, :, ::-1], cast).motion == "moving left"
+    assert judge_clip(right.swapaxes(1, 2), cast).motion == "moving down"
+    growing = film_scene(cast, scene_of("green star", "growing", "black"), 80, 48, 48)
+    assert judge_clip(growing[::-1], cast).motion == "shrinking"
+    assert judge_clip(growing[40:41].repeat(80, 0), cast).motion == "staying still"
 
 
-def test_a_shuffled_clip_is_not_taken_for_its_motion():
-    rng = np.random.default_rng(6)
-    clip = render_clip(make_scene("square", "yellow", "moving up", "navy", rng), 80, 32, 32)
-    assert judge_clip(rng.permutation(clip)).motion != "moving up"
+def test_a_shuffled_clip_is_not_taken_for_its_motion(cast):
+    clip = film_scene(cast, scene_of("yellow square", "moving up", "purple"), 80, 48, 48)
+    assert judge_clip(np.random.default_rng(6).permutation(clip), cast).motion != "moving up"
 
 
-def test_measures_where_the_object_is_and_how_it_turns():
-    rng = np.random.default_rng(8)
+def test_ranks_the_whole_cast_and_look_alikes_first(cast):
+    clip = film_scene(cast, scene_of("red star", "moving left", "sea"), 24, 64, 64)
+    judged = judge_clip(clip, cast)
+    assert sorted(judged.ranking) == sorted(cast.names)
+    assert {"red star", "orange star"} <= set(judged.ranking[:6]) and judged.likeness > 0.8
+    assert judge_clip(degrade(clip, np.random.default_rng(0)), cast).likeness < judged.likeness
+
+
+def test_measures_where_the_object_is(cast):
     for size in (32, 128):
-        scene = make_scene("triangle", "green", "spinning", "black", rng)
-        judged = judge_clip(render_clip(scene, 80, size, size))
-        track = object_track(scene.objects[0], np.arange(80) / 16)
-        np.testing.assert_allclose(judged.centroids, np.stack([track.x, track.y], 1), atol=0.01)
-        np.testing.assert_allclose(np.exp(3j * judged.angles), np.exp(3j * track.rotation), atol=0.15)
-        np.testing.assert_allclose(judged.areas, 1.87 * track.radius**2, rtol=0.05)
+        scene = scene_of("green square", "orbiting", "snow", 8)
+        judged = judge_clip(film_scene(cast, scene, 80, size, size), cast)
+        track = scene.actors[0].motion.track(np.arange(80) * CLIP_SECONDS / 80)
+        np.testing.assert_allclose(judged.centroids, np.stack([track.x, track.y], 1), atol=0.015)
+        np.testing.assert_allclose(judged.areas, (2 * 0.94 * track.radius) ** 2, rtol=0.12)
 
 
-def test_reads_bytes_single_frames_and_wide_frames():
-    rng = np.random.default_rng(9)
-    scene = make_scene("star", "orange", "orbiting", "brown", rng)
-    as_bytes = (render_clip(scene, 80, 36, 64) * 255).round().astype(np.uint8)
-    judged = judge_clip(as_bytes)
-    assert [getattr(judged, t) for t in TRAITS] == ["star", "orange", "orbiting", "brown"]
-    still = judge_clip(render_frames(scene, np.array([2.0]), 32, 32))
-    assert (still.shape, still.color, still.background) == ("star", "orange", "brown")
+def test_reads_bytes_and_frames_of_other_shapes(cast):
+    scene = scene_of("orange triangle", "jumping", "night sky", 9)
+    for size in ((36, 64), (64, 36)):
+        as_bytes = (film_scene(cast, scene, 80, *size) * 255).round().astype(np.uint8)
+        assert shown(judge_clip(as_bytes, cast)) == words(scene)
 
 
-def test_says_none_without_a_single_object():
+def test_names_single_stills(cast):
+    rng, sample = np.random.default_rng(4), SceneSampler(cast, "all", two_objects=0.0)
+    scenes = [sample(rng) for _ in range(24)]
+    rankings = judge_stills(np.stack([film_scene(cast, scene, 1, 48, 48)[0] for scene in scenes]), cast)
+    assert [ranking[0] for ranking in rankings] == [scene.actors[0].name for scene in scenes]
+    assert judge_stills(np.full((1, 48, 48, 3), 0.98), cast) == [()]
+
+
+def test_says_none_without_an_object(cast):
     rng = np.random.default_rng(10)
-    empty = np.clip(rng.normal(0.4, 0.03, (40, 32, 32, 3)), 0.0, 1.0)
-    judged = judge_clip(empty)
-    assert (judged.objects, judged.shape, judged.color, judged.motion) == (0, "none", "none", "none")
-    assert judged.background == "gray"
-    assert judge_clip(rng.random((40, 32, 32, 3))).shape == "none"
-    pairs = [sample_scene(rng, "all", two_objects_probability=1.0) for _ in range(20)]
-    assert sum(judge_clip(render_clip(s, 80, 32, 32)).objects == 2 for s in pairs) >= 19
+    judged = judge_clip(np.clip(rng.normal(0.56, 0.03, (40, 32, 32, 3)), 0.0, 1.0), cast)
+    assert shown(judged) == {"noun": "none", "motion": "none", "background": "gray"}
+    assert judged.ranking == () and np.isnan(judged.wobble) and np.isnan(judged.centroids).all()
+    red = np.clip(rng.normal((0.9, 0.0, 0.0), 0.02, (40, 32, 32, 3)), 0.0, 1.0)
+    assert shown(judge_clip(red, cast)) == dict.fromkeys(TRAITS, "none")
 
 
-def test_rejects_what_is_not_a_clip():
+def test_what_is_like_nothing_of_the_cast_has_no_name(cast):
+    clip = np.full((24, 48, 48, 3), 0.56, np.float32)
+    clip[:, 12:36, 12:36] = (np.arange(24) // 4 % 2)[:, None]  # stripes, black and white
+    judged = judge_clip(clip, cast)
+    assert (judged.noun, judged.motion, len(judged.ranking)) == ("none", "staying still", len(cast))
+
+
+def test_rejects_what_is_not_a_clip(cast):
     with pytest.raises(ValueError, match=r"\(T, H, W, 3\).*got shape \(32, 32, 3\)"):
-        judge_clip(np.zeros((32, 32, 3)))
+        judge_clip(np.zeros((32, 32, 3)), cast)
 
 
-def test_periodicity_finds_the_period_of_bounces_and_orbits_only():
-    rng = np.random.default_rng(12)
-    for motion, half_turns in (("bouncing", 1), ("orbiting", 2)):
-        scene = make_scene("square", "red", motion, "black", rng)
-        found = periodicity(judge_clip(render_clip(scene, 80, 32, 32)).centroids)
-        period = half_turns * np.pi / abs(scene.objects[0].angular_velocity) * 16
-        assert found.strength > 0.95 and found.period_frames == pytest.approx(period, abs=1.0)
+@pytest.mark.parametrize("motion", ["moving right", "growing", "spinning", "swinging"])
+def test_wobble_is_of_the_outline_and_not_of_its_motion(cast, motion):
+    clip = film_scene(cast, scene_of("purple star", motion, "yellow", 1), 40, 64, 64)
+    rigid = judge_clip(clip, cast).wobble
+    little, much = (judge_clip(deform(clip, np.random.default_rng(0), by), cast).wobble for by in (0.7, 1.4))
+    assert rigid < 0.05
+    assert rigid + 0.02 < little < much - 0.02
+
+
+def test_size_jumps_are_seen_beside_given_frames_only():
+    areas = np.array([4.0, 9.0, 9.0, 9.0, np.nan, 9.0])
+    assert size_jump(areas, [0]) == pytest.approx(0.5)
+    assert size_jump(areas, [2]) == 0.0
+    assert size_jump(areas, [-1]) == size_jump(areas, [3]) == 1.0  # the neighbour is unseen
+    assert size_jump(areas, [0, 1]) == 0.0  # both are given
+    assert size_jump(areas[:1], [0]) == 0.0
+
+
+def test_size_jump_of_a_clip(cast):
+    near = film_scene(cast, scene_of("blue square", "growing", "sea", 1), 80, 48, 48)
+    assert size_jump(judge_clip(near, cast).areas, [0, -1]) < 0.05
+    assert size_jump(judge_clip(near[[0, *range(40, 80)]], cast).areas, [0]) > 0.2
+
+
+def test_periodicity_finds_the_period_of_what_comes_back(cast):
+    for motion in ("bouncing", "orbiting", "swinging", "jumping"):
+        scene = scene_of("red square", motion, "black", 12, "normal")
+        found = periodicity(judge_clip(film_scene(cast, scene, 80, 48, 48), cast).centroids)
+        period = 80 / scene.actors[0].motion.cycles
+        assert found.strength > 0.85 and found.period_frames == pytest.approx(period, abs=1.0)
     for motion in ("moving left", "staying still"):
-        clip = render_clip(make_scene("square", "red", motion, "black", rng), 80, 32, 32)
-        assert periodicity(judge_clip(clip).centroids).strength == 0.0
+        clip = film_scene(cast, scene_of("red square", motion, "black"), 80, 48, 48)
+        assert periodicity(judge_clip(clip, cast).centroids).strength == 0.0
 
 
-def test_background_flicker_ignores_the_object_and_sees_the_rest():
-    rng = np.random.default_rng(13)
-    clip = render_clip(make_scene("star", "white", "orbiting", "gray", rng), 80, 32, 32)
-    assert static_background_flicker(clip) == 0.0
-    noisy = clip + rng.normal(0.0, 0.02, clip.shape)
-    assert static_background_flicker(noisy) == pytest.approx(0.02 * 2 / np.sqrt(np.pi), rel=0.05)
+def test_background_flicker_ignores_the_object_and_sees_the_rest(cast):
+    clip = film_scene(cast, scene_of("red star", "orbiting", "gray", 13), 80, 48, 48)
+    assert judge_clip(clip, cast).flicker == 0.0
+    noisy = clip + np.random.default_rng(13).normal(0.0, 0.02, clip.shape)
+    assert judge_clip(noisy, cast).flicker == pytest.approx(0.02 * 2 / np.sqrt(np.pi), rel=0.05)
     flashing = clip + 0.02 * (np.arange(80) % 2)[:, None, None, None]
-    assert static_background_flicker(flashing) == pytest.approx(0.02, rel=0.05)
+    assert judge_clip(flashing, cast).flicker == pytest.approx(0.02, rel=0.05)
 
 
-def test_window_seams_show_in_the_boundary_ratio():
-    scene = make_scene("circle", "green", "moving down", "navy", np.random.default_rng(14))
-    clip = render_clip(scene, 80, 32, 32)
+def test_window_seams_show_in_the_boundary_ratio(cast):
+    clip = film_scene(cast, scene_of("green circle", "moving down", "blue", 14), 80, 48, 48)
     mse = adjacent_frame_mse(clip)
     assert mse.shape == (79,)
     assert boundary_to_interior_ratio(mse, [16, 48]) == pytest.approx(1.0, abs=0.2)

@@ -6,17 +6,22 @@ from .metrics import (
     adjacent_frame_mse,
     boundary_to_interior_ratio,
     periodicity,
+    size_jump,
     static_background_flicker,
     wilson_interval,
 )
+from .stills import evaluate_stills, judge_stills
 
 __all__ = [
     "Judgement",
     "Periodicity",
     "adjacent_frame_mse",
     "boundary_to_interior_ratio",
+    "evaluate_stills",
     "judge_clip",
+    "judge_stills",
     "periodicity",
+    "size_jump",
     "static_background_flicker",
     "wilson_interval",
 ]

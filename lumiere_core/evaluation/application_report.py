@@ -12,7 +12,7 @@ import numpy as np
 from ..checkpoint import atomic_path, load_checkpoint, save_checkpoint
 from .figures import contact_sheet, draw_sweep
 from .planning import Material, Run
-from .report import compact, interval, rounded, table
+from .report import compact, interval, number, rounded, table
 from .scores import rate
 
 SHEET_FRAMES = 5
@@ -29,14 +29,18 @@ def summarize_runs(runs: Sequence[Run], findings: Sequence[dict]) -> dict[str, d
     return variants
 
 
-def summarize_values(values: Sequence[bool | float]) -> dict:
-    """Whether something was so: a share with Wilson's interval; numbers: their mean, and 1.96 standard errors."""
+def summarize_values(values: Sequence[bool | float | None]) -> dict:
+    """Whether something was so: a share with Wilson's interval; numbers: their mean, and 1.96 standard errors.
+
+    None, for what could not be measured, is not counted.
+    """
     if isinstance(values[0], bool):
         return rate(sum(values), len(values))
-    mean = float(np.mean(values))
-    half_width = 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None
-    low, high = (None, None) if half_width is None else (mean - half_width, mean + half_width)
-    return {"mean": mean, "of": len(values), "low": low, "high": high}
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return {"mean": known[0] if known else None, "of": len(known), "low": None, "high": None}
+    mean, half_width = float(np.mean(known)), 1.96 * float(np.std(known, ddof=1)) / len(known) ** 0.5
+    return {"mean": mean, "of": len(known), "low": mean - half_width, "high": mean + half_width}
 
 
 def sheet_row(
@@ -51,7 +55,7 @@ def sheet_row(
             given = np.where(material.known[..., None], given, UNKNOWN)
         gap = np.ones((frames.shape[1], 4, 3), np.float32)
         strip = [*(given[t].copy() for t in times), gap, *strip]
-    judged = f"judged: {shown['color']} {shown['shape']} {shown['motion']} on {shown['background']}"
+    judged = f"judged: {shown['noun']} {shown['motion']} on {shown['background']}"
     asked = run.asked.text if run.variant == "all" else f"{run.variant}: {run.asked.text}"
     missed = [name.replace("_", " ") for name, value in found.items() if value is False]
     return f"{asked}\n{judged}{'; not ' if missed else ''}{', '.join(missed)}", strip
@@ -70,12 +74,12 @@ def write_application(result: dict, sheet: Sequence[tuple[str, Sequence[np.ndarr
 
 
 def draw_strengths(result: dict):
-    """Path, colour and shape against strength as a PIL image."""
+    """Path and noun against strength as a PIL image."""
     names = {
         "path_correlation": "path's mean correlation",
-        "color": "colour as asked",
-        "shape": "shape as asked",
-        "path_and_color": "path kept and colour as asked",
+        "noun": "noun as asked",
+        "noun_top5": "noun as asked among the best five",
+        "path_and_noun": "path kept and noun as asked",
     }
     curves = {title: [figures[name] for figures in result["figures"].values()] for name, title in names.items()}
     return draw_sweep(result["trend"]["strength"], curves, "video to video by strength, with 95 % intervals")
@@ -88,9 +92,9 @@ def application_table(result: dict) -> str:
         (f"{variant} ({figures[names[0]]['of']})", *(figure_text(figures[name]) for name in names))
         for variant, figures in result["figures"].items()
     ]
-    for figures in result["judge"].values():
-        of = figures[names[0]]["of"]
-        rows.append((f"judge on ground truth ({of})", *(figure_text(figures[name]) for name in names)))
+    for variant, figures in result["judge"].items():
+        of, clips = figures[names[0]]["of"], "" if variant == "all" else f", {variant}"
+        rows.append((f"judge on ground truth{clips} ({of})", *(figure_text(figures[name]) for name in names)))
     if result["targets"]:
         first = next(iter(result["figures"].values()))
         rows.append(("target", *(target_text(first[name], result["targets"].get(name)) for name in names)))
@@ -104,7 +108,7 @@ def figure_text(figure: dict) -> str:
     if "rate" in figure:
         return interval(figure)
     if figure["low"] is None:
-        return f"{figure['mean']:.3g}"
+        return number(figure["mean"], ".3g")
     return "{mean:.3g} ({low:.3g} to {high:.3g})".format(**figure)
 
 
@@ -119,7 +123,7 @@ def trend_lines(trend: dict | None) -> list[str]:
     if trend is None:
         return []
     if "best" in trend:
-        return [f"Path and colour are right most often at strength {trend['best']:g}."]
+        return [f"Path and noun are right most often at strength {trend['best']:g}."]
     return [
         f"{name}: the style distance {'rises' if found['rises'] else 'does not rise'} with alpha throughout; "
         f"motion at alpha 0.5 differs by {100 * found['motion_change']:+.1f} points from alpha 0."

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..style import load_style, stylize
+from ..world.cast import Cast, drawn_shapes
 from .application_report import sheet_row, summarize_runs, write_application
 from .findings import watch
-from .planning import STRENGTHS, Film, Run, shoot, style_file
+from .planning import STRENGTHS, Film, Material, Run, shoot, style_file
 from .run import FORMAT, SETTINGS, Progress, writable_folder
-from .scores import TRAITS
+from .scores import words_of
 from .tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -28,25 +29,30 @@ SHEET_RUNS = 8
 
 
 def check_tasks(names: Sequence[str], runs: int | None = None, seed: int = 0) -> None:
-    """Raise ValueError for a task that there is not, and for one that cannot be planned, before any is begun."""
+    """Raise ValueError for a task that there is not, and for one that cannot be planned, before any is begun.
+
+    The drawn shapes stand in for the cast, which is not known yet.
+    """
+    shapes = drawn_shapes()
     for name in names:
         if name not in (TEXT, *TASKS):
             raise ValueError(f"evaluate: task must be one of {', '.join((TEXT, *TASKS))}; got {name!r}.")
         if name != TEXT:
-            plan_task(name, DEFAULT_RUNS if runs is None else runs, seed)
+            plan_task(shapes, name, DEFAULT_RUNS if runs is None else runs, seed)
 
 
-def plan_task(name: str, runs: int, seed: int) -> list[Run]:
+def plan_task(cast: Cast, name: str, runs: int, seed: int) -> list[Run]:
     """A task's runs, as many as asked for or, where each prompt comes several times, a few more. Raises ValueError."""
     if name not in TASKS:
         raise ValueError(f"evaluate_task: task must be one of {', '.join(TASKS)}; got {name!r}.")
     if runs < 1:
         raise ValueError(f"evaluate: runs must be at least 1; got {runs}.")
-    return TASKS[name].plan(runs, seed)
+    return TASKS[name].plan(cast, runs, seed)
 
 
 def evaluate_task(
     pipeline: LumierePipeline,
+    cast: Cast,
     name: str,
     runs: int = DEFAULT_RUNS,
     seed: int = 0,
@@ -55,18 +61,19 @@ def evaluate_task(
 ) -> dict:
     """Make the base clips of one of TASKS with the checkpoint's own settings, judge them, and count.
 
-    runs: how many clips at least. The clips of prompt i have the seed seed + 3 * i. output: a folder for <task>.json
-    and <task>.png, a sheet of the first runs, and strengths_plot.png; None writes nothing. progress(done, clips).
+    cast: the things that the network was trained to draw. runs: how many clips at least; those of prompt i have the
+    seed seed + 3 * i. output: a folder for <task>.json and <task>.png, a sheet of the first runs, and
+    strengths_plot.png; None writes nothing. progress(done, clips).
 
     Returns what <task>.json holds. figures: by variant, each finding as a share (correct, of, rate, low, high) or a
     mean (mean, of, low, high), with 95 % intervals; judge: the same of perfect clips, not for styles; targets: what is
     to be reached; trend: of styles over alpha, and of a sweep over strengths, else None; clips: each run's findings.
     Raises ValueError for what cannot be, and for a folder that cannot be written, before anything is made.
     """
-    planned = plan_task(name, runs, seed)
+    planned = plan_task(cast, name, runs, seed)
     folder = writable_folder(output)
     info, started = pipeline.base.info, time.monotonic()
-    work = Work(TASKS[name], Film(info.frames, info.size, info.fps), planned)
+    work = Work(TASKS[name], cast, Film(info.frames, info.size, info.size), planned)
     work.make_all(pipeline, progress)
     findings = work.task.relate(planned, work.findings)
     result = {
@@ -75,7 +82,9 @@ def evaluate_task(
         "runs": len(planned),
         "prompts": len({run.index for run in planned}),
         "seed": seed,
+        "cast": cast.name,
         **work.film._asdict(),
+        "fps": info.fps,
         "settings": {key: getattr(info, key) for key in SETTINGS},
         "targets": dict(work.task.targets),
         "figures": summarize_runs(planned, findings),
@@ -94,6 +103,7 @@ class Work:
     """The runs of a task and, after make_all, what was found in each, in turn. sheet: (prompt's index, row)."""
 
     task: Task
+    cast: Cast
     film: Film
     runs: list[Run]
     findings: list[dict] = field(default_factory=list)
@@ -111,13 +121,17 @@ class Work:
                 report(len(self.findings), len(self.runs))
 
     def _make(self, pipeline: LumierePipeline, run: Run) -> None:
-        material = self.task.give(run, self.film)
+        material = self._give(run)
         clip = pipeline.generate(run.asked.text, seed=run.seed, super_resolution=False, **material.options)
-        made = watch(clip.low_res.numpy(), self.film.fps)
+        made = watch(clip.low_res.numpy(), self.cast)
         self.findings.append(self.task.judge(run, material, made))
-        self.shown.append({trait: getattr(made.judged, trait) for trait in TRAITS})
+        self.shown.append(words_of(made.judged))
         if run.index < self._sheet_prompts():
             self.sheet.append((run.index, sheet_row(run, material, made.frames, self.shown[-1], self.findings[-1])))
+
+    def _give(self, run: Run) -> Material:
+        film = run.film(self.film)
+        return self.task.give(run, film, shoot(self.cast, run.source, film))
 
     def _sheet_prompts(self) -> int:
         """How many prompts, the first, are on the sheet, each in all its variants; two at least, for both styles."""
@@ -127,15 +141,18 @@ class Work:
     def ground_truth(self) -> dict:
         """What is found in clips that are as they should be: this bounds every other figure. Of styles none are known.
 
-        Runs that differ in strength alone should look the same, so the first of each prompt is enough.
+        Runs that differ in strength alone should look the same, so the first of each prompt is enough; clips of another
+        length or shape do not, and are variants of their own.
         """
-        first = {run.index: run._replace(variant="all") for run in reversed(self.runs) if run.style is None}
-        runs = [first[index] for index in sorted(first)]
-        return summarize_runs(runs, [self._judge_perfect(run) for run in runs])
+        plain = [run for run in self.runs if run.style is None]
+        first = {(run.index, run.frames, run.shape): run for run in reversed(plain)}
+        runs = sorted(first.values(), key=self.runs.index)
+        named = [run if run.is_reshaped else run._replace(variant="all") for run in runs]
+        return summarize_runs(named, [self._judge_perfect(run) for run in runs])
 
     def _judge_perfect(self, run: Run) -> dict:
-        made = watch(shoot(run.asked.scene, self.film), self.film.fps)
-        return self.task.judge(run, self.task.give(run, self.film), made)
+        made = watch(shoot(self.cast, run.asked.scene, run.film(self.film)), self.cast)
+        return self.task.judge(run, self._give(run), made)
 
     def records(self, findings: Iterable[dict]) -> list[dict]:
         """Each run's prompt, what was asked, and what its clip shows."""
@@ -182,10 +199,10 @@ def style_trend(runs: Sequence[Run], findings: Sequence[dict]) -> dict:
 
 
 def strength_trend(runs: Sequence[Run], findings: Sequence[dict]) -> dict:
-    """By strength the mean of each finding; best: the strength at which path and colour are both right most often."""
+    """By strength the mean of each finding; best: the strength at which path and noun are both right most often."""
     chosen = [[found for run, found in zip(runs, findings, strict=True) if run.strength == s] for s in STRENGTHS]
     trend = {name: means(chosen, name) for name in findings[0]}
-    return {"strength": list(STRENGTHS), **trend, "best": STRENGTHS[int(np.argmax(trend["path_and_color"]))]}
+    return {"strength": list(STRENGTHS), **trend, "best": STRENGTHS[int(np.argmax(trend["path_and_noun"]))]}
 
 
 def means(groups: Sequence[Sequence[dict]], name: str) -> list[float]:

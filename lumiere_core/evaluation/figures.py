@@ -1,4 +1,4 @@
-"""The evaluation's pictures, drawn with pillow: bars with intervals, confusion matrices, window joints, clips."""
+"""The evaluation's pictures, drawn with pillow: bars with intervals, a confusion matrix, window joints, clips."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,9 @@ CAPTION_HEIGHT = 28
 
 
 def draw_evaluation(result: dict):
-    """The whole evaluation as one PIL image: accuracies, confusion matrices of the base clips, joints of windows."""
-    base = result["stages"]["base"]["confusion"]
-    confusions = beside(draw_confusion(base["motion"], "motion, base clips"), draw_confusion(base["shape"], "shape"))
-    panels = [draw_accuracies(result["stages"]), confusions]
+    """The whole evaluation as one PIL image: accuracies, confusion of the base clips' motions, joints of windows."""
+    motions = result["stages"]["base"]["confusion"]["motion"]
+    panels = [draw_accuracies(result["stages"]), draw_confusion(motions, "motion, base clips")]
     if result["seams"]:
         # What has jumps is drawn last, over the curves that it follows elsewhere.
         curves = {name: result["seams"][name]["mse"] for name in ("one_window", "multidiffusion", "no_overlap")}

@@ -10,26 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..toy_world.scene import LINEAR_DIRECTIONS
-from .judge import (
-    LEAST_AREA,
-    LEAST_CONTRAST,
-    LEAST_PRESENCE,
-    NONE,
-    SYMMETRY,
-    Judgement,
-    angular_harmonic,
-    judge_clip,
-    name_motion,
-    observe,
-)
-from .metrics import LEAST_MOVEMENT
-from .planning import Material, Run
+from ..world.cast import Cast
+from .judge import Judgement, Sight, judge_sight, name_sight, see_clip
+from .metrics import LEAST_MOVEMENT, size_jump
+from .outline import CLEAR, FAINT, LEAST_AREA, LEAST_PRESENCE
+from .planning import ENDS, LINEAR_DIRECTIONS, Material, Run
+from .scores import correct_traits, words_of
 
 LAST_FRAMES = 8  # in which what the first frame shows must still be there
 LARGEST_ERROR = 1e-6  # of a known pixel in [-1, 1]: float32's rounding on the way to [0, 1] and back
 SMOOTHING = 5  # frames
-MOST_SETBACK = 0.1  # of the way from the first keyframe to the last: about a pixel of 32 for a path
+MOST_SETBACK = 0.1  # of the way from the first keyframe to the last: about two pixels of 64 for a path
 MOST_LEAP = 0.25  # of it; an even pace takes 1/79
 LEAST_CORRELATION = 0.8
 PATCH = 3  # pixels, the side of the patches whose statistics are a clip's style
@@ -39,22 +30,29 @@ class Footage(NamedTuple):
     """A clip that was made, (T, H, W, 3) in [0, 1], and what the judge sees in it."""
 
     frames: np.ndarray
-    fps: float
+    cast: Cast
+    sight: Sight
     judged: Judgement
 
+    def shows(self, run: Run) -> dict[str, bool]:
+        """Whether it shows what was asked for, by trait and in all words."""
+        return correct_traits(run.asked.words(), words_of(self.judged), self.judged.ranking)
 
-def watch(frames: np.ndarray, fps: float) -> Footage:
+
+def watch(frames: np.ndarray, cast: Cast) -> Footage:
     """Judge a clip once, for all that is to be found in it."""
-    return Footage(frames, fps, judge_clip(frames, fps))
+    sight = see_clip(frames)
+    return Footage(frames, cast, sight, judge_sight(sight, cast))
 
 
 def judge_first_frame(run: Run, material: Material, made: Footage) -> dict:
-    """persists: the last frames still show the given shape and colour."""
-    end = judge_clip(made.frames[-LAST_FRAMES:])
+    """persists: the last frames still show the given noun. size_jump: from the given frame to the next."""
+    end = name_sight(made.sight.last(LAST_FRAMES), made.cast)
     return {
         "exact": is_exact(material, made.frames),
-        "persists": shows(end, run, "shape", "color"),
-        "motion": shows(made.judged, run, "motion"),
+        "persists": run.asked.words()["noun"] in end.names[:1],
+        "motion": made.shows(run)["motion"],
+        "size_jump": size_jump(made.judged.areas, [0]),
     }
 
 
@@ -67,16 +65,17 @@ def judge_keyframes(run: Run, material: Material, made: Footage) -> dict:
         "monotone": setback <= MOST_SETBACK and leap <= MOST_LEAP,
         "setback": setback,
         "leap": leap,
-        "object": shows(made.judged, run, "shape", "color"),
-        "motion": shows(made.judged, run, "motion"),
+        "object": made.shows(run)["noun"],
+        "motion": made.shows(run)["motion"],
+        "size_jump": size_jump(made.judged.areas, ENDS),
     }
 
 
 def judge_inpaint(run: Run, material: Material, made: Footage) -> dict:
     return {
         "exact": is_exact(material, made.frames),
-        "object": shows(made.judged, run, "shape", "color"),
-        "motion": shows(made.judged, run, "motion"),
+        "object": made.shows(run)["noun"],
+        "motion": made.shows(run)["motion"],
     }
 
 
@@ -87,35 +86,31 @@ def judge_region(run: Run, material: Material, made: Footage) -> dict:
         "exact": is_exact(material, made.frames),
         "still_outside": bool((made.frames[:, outside] == made.frames[0, outside]).all()),
         "moves_inside": something_moves(made.frames),
-        "motion": shows(made.judged, run, "motion"),
+        "motion": made.shows(run)["motion"],
     }
 
 
 def judge_style(run: Run, material: Material, made: Footage) -> dict:
-    """motion: of a drawing, which may be outlines alone; see `drawn_motion`."""
-    words = run.asked.words()
-    return {
-        "style_distance": patch_statistics(made.frames),
-        "motion": drawn_motion(made, words["shape"]) == words["motion"],
-    }
+    return {"style_distance": patch_statistics(made.frames), "motion": made.shows(run)["motion"]}
 
 
 def judge_video(run: Run, material: Material, made: Footage) -> dict:
     """follows_path: a correlation of LEAST_CORRELATION with the given path, or more."""
-    correlation = path_correlation(judge_clip(material.frames).centroids, made.judged.centroids)
-    follows, recolored = correlation >= LEAST_CORRELATION, shows(made.judged, run, "color")
+    correlation = path_correlation(see_clip(material.frames).observed.centroids, made.judged.centroids)
+    follows, right = correlation >= LEAST_CORRELATION, made.shows(run)
     return {
         "path_correlation": correlation,
         "follows_path": follows,
-        "color": recolored,
-        "path_and_color": follows and recolored,
-        "shape": shows(made.judged, run, "shape"),
+        "noun": right["noun"],
+        "noun_top5": right["noun_top5"],
+        "path_and_noun": follows and right["noun"],
     }
 
 
-def shows(judged: Judgement, run: Run, *traits: str) -> bool:
-    """Whether a clip shows what was asked for, in these traits."""
-    return all(getattr(judged, trait) == run.asked.words()[trait] for trait in traits)
+def judge_shapes(run: Run, material: Material, made: Footage) -> dict:
+    """All traits, and the outline's wobble, None where no object is seen."""
+    wobble = made.judged.wobble
+    return {**made.shows(run), "wobble": wobble if np.isfinite(wobble) else None}
 
 
 def is_exact(material: Material, frames: np.ndarray) -> bool:
@@ -130,9 +125,9 @@ def passage(judged: Judgement, motion: str) -> tuple[float, float]:
 
     Measured is the place along the motion's direction; for growing and shrinking the radius. setback: how far it ever
     falls behind where it has been, smoothed over SMOOTHING frames. leap: the most that a single frame takes of the
-    way. Both are 1 where there is not one object in sight all the time, or it does not get on as asked.
+    way. Both are 1 where there is not an object in sight all the time, or it does not get on as asked.
     """
-    if judged.objects != 1 or not np.isfinite(judged.areas).all():
+    if not np.isfinite(judged.areas).all():
         return 1.0, 1.0
     if motion in LINEAR_DIRECTIONS:
         place = judged.centroids @ np.array(LINEAR_DIRECTIONS[motion])
@@ -147,23 +142,10 @@ def passage(judged: Judgement, motion: str) -> tuple[float, float]:
     return float(min(setback / way, 1.0)), float(min(leap / way, 1.0))
 
 
-def drawn_motion(made: Footage, shape: str) -> str:
-    """The motion of whatever differs from the background, of this shape if it spins.
-
-    The judge itself names no motion where it does not see one solid shape, and a line drawing's are hollow.
-    """
-    observed = observe(made.frames)
-    if observed.seen.mean() < LEAST_PRESENCE:
-        return NONE
-    order = SYMMETRY.get(shape, 1)
-    harmonic = angular_harmonic(observed, order) if shape in SYMMETRY else None
-    return name_motion(observed, harmonic, order, made.fps)[0]
-
-
 def something_moves(frames: np.ndarray) -> bool:
-    """Whether at some time the least area that the judge takes for an object differs from frame 0 by its contrast."""
+    """Whether at some time the least area that the judge takes for an object differs clearly from frame 0."""
     _, height, width, _ = frames.shape
-    changed_pixels = (np.linalg.norm(frames - frames[0], axis=-1) > LEAST_CONTRAST).sum((1, 2))
+    changed_pixels = (np.linalg.norm(frames - frames[0], axis=-1) > FAINT + CLEAR).sum((1, 2))
     return bool(changed_pixels.max() > LEAST_AREA * min(height, width) ** 2)
 
 

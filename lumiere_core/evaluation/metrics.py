@@ -1,14 +1,15 @@
 """Measures of a clip's temporal quality, and the interval that turns counts of successes into an honest rate."""
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
 
-from .judge import as_float_frames, average_down, observe
+from .filming import as_float_frames
+from .outline import Observation
 
-OBJECT_REACH = 1.7  # of the radius of an equally large disc; a triangle's corners reach 1.56
-EDGE_PIXELS = 1.5
+EDGE_PIXELS = 2.0
 LEAST_MOVEMENT = 0.01  # standard deviation of a path, of the side, below which it has no period
 SHORTEST_LAG = 4  # frames; shorter repeats are jitter
 LEAST_SHARED = 12  # frames that must overlap to compare a path with itself
@@ -43,31 +44,42 @@ def boundary_to_interior_ratio(mse: np.ndarray, boundaries: list[int]) -> float:
     return float(mse[at_boundary].mean()) / interior if interior > 0.0 else float("nan")
 
 
-def static_background_flicker(frames: np.ndarray) -> float:
+def static_background_flicker(frames: np.ndarray, observed: Observation) -> float:
     """Mean absolute change from frame to frame over pixels the object never touches; NaN if it touches all.
 
-    Touched means within reach of the measured centroid rather than unlike the background, so that strong flicker
-    cannot hide itself by being taken for the object.
+    Touched means within the object's box rather than unlike the background, so that strong flicker cannot hide itself
+    by being taken for the object.
     """
-    frames = average_down(as_float_frames(frames))
-    untouched = ~touched_pixels(frames)
+    untouched = ~touched_pixels(observed)
     if not untouched.any() or len(frames) < 2:
         return float("nan")
     return float(np.abs(np.diff(frames[:, untouched], axis=0)).mean())
 
 
-def touched_pixels(frames: np.ndarray) -> np.ndarray:
-    """Where the object's disc passes at any time: (H, W) bool."""
-    observed = observe(frames)
-    side = min(frames.shape[1:3])
-    reach = OBJECT_REACH * np.sqrt(np.nan_to_num(observed.areas) / np.pi) * side + EDGE_PIXELS
-    distance_squared = observed.right**2 + observed.down**2  # (T, H, W)
-    inside = distance_squared < (reach**2)[:, None, None]
-    return inside[observed.seen].any(0)
+def touched_pixels(observed: Observation) -> np.ndarray:
+    """Where the square around the object passes at any time: (h, w) bool."""
+    height, width = observed.masks.shape[1:]
+    x, y, half = (values[:, None] for values in observed.boxes[observed.seen].T)  # (N, 1)
+    columns = np.abs(np.arange(width) + 0.5 - x) < half + EDGE_PIXELS
+    rows = np.abs(np.arange(height) + 0.5 - y) < half + EDGE_PIXELS
+    return np.einsum("tr,tc->rc", rows, columns)
+
+
+def size_jump(areas: np.ndarray, given: Sequence[int]) -> float:
+    """The largest relative change of the object's size between a given frame and a neighbour that is not: 0 is none.
+
+    areas: (T,), NaN where unseen, which counts as a change by 1. given: indices, negative ones from the end.
+    """
+    count = len(areas)
+    known = {index % count for index in given}
+    pairs = [(i, j) for i in known for j in (i - 1, i + 1) if 0 <= j < count and j not in known]
+    sizes = np.sqrt(areas)
+    changes = [abs(float(sizes[j] / sizes[i]) - 1) for i, j in pairs]
+    return max((change if np.isfinite(change) else 1.0 for change in changes), default=0.0)
 
 
 def periodicity(centroids: np.ndarray) -> Periodicity:
-    """How well a path (T, 2), in fractions of the side, repeats itself: for bouncing and orbiting.
+    """How well a path (T, 2), in fractions of the side, repeats itself: for what comes back.
 
     The peak of the normalised autocorrelation after it first falls below zero (our choice: unpublished).
     """

@@ -18,45 +18,43 @@ import torch
 from ..bundled import bundled_weights
 from ..conditioning import Given
 from ..pipeline import DEFAULT_STRENGTH
-from ..toy_world import (
-    CLIP_SECONDS,
-    COLORS,
-    FPS,
-    SHAPES,
-    Scene,
-    canonical_caption,
-    is_held_out,
-    is_legal,
-    object_track,
-    render_clip,
-)
-from ..toy_world.scene import LINEAR_DIRECTIONS, REACH, pick
+from ..world.captions import Captioner
+from ..world.cast import Cast
+from ..world.motions import TURNING
+from ..world.scene import Scene, is_held_out, pick
+from .filming import clip_times, film_scene
 from .prompts import Prompt, plan_prompts
 from .run import SEED_STRIDE
 
-STYLES = ("toy-line-drawing", "toy-watercolor")
+STYLES = ("stickers-line-drawing", "stickers-watercolor")
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+LENGTHS = (8, 16, 40, 120, 160)  # frames, none of them the usual number
+# Height and width in units of the checkpoint's size, of about equal area.
+SHAPES = {"9:16": (1.3125, 0.75), "3:4": (1.125, 0.875), "4:3": (0.875, 1.125), "16:9": (0.75, 1.3125)}
+SQUARE = (1.0, 1.0)
+SIDE_STEP = 8  # pixels, of which all sides are multiples
 PADDING = 0.1  # of a hole, around all that the object sweeps
 MOST_HOLE = 0.9  # of the frame's area
+ENDS = (0, -1)  # frames that are given as keyframes
+LINEAR_DIRECTIONS = {"moving left": (-1, 0), "moving right": (1, 0), "moving up": (0, -1), "moving down": (0, 1)}
+ROVING = (*LINEAR_DIRECTIONS, "bouncing", "jumping", "orbiting", "swinging", "falling")  # whose path is long enough
 
 
 class Film(NamedTuple):
-    """How long and large the clips are; side is height and width in pixels."""
+    """How long and large the clips are, in pixels; a clip of any length shows its motion once."""
 
     frames: int
-    side: int
-    fps: float
-
-
-TOY_FILM = Film(frames=int(CLIP_SECONDS * FPS), side=32, fps=FPS)
+    height: int
+    width: int
 
 
 class Run(NamedTuple):
     """One clip to make. index: of its prompt; runs that differ in variant alone share it, and the noise.
 
     source: the scene of which something is given. asked: the prompt, and a scene that fulfils it. variant: the group
-    in which it is counted. style: the name and alpha of a style.
+    in which it is counted. style: the name and alpha of a style. frames, shape: as LENGTHS and SHAPES have them, of
+    clips that are not as the checkpoint has them.
     """
 
     index: int
@@ -66,6 +64,22 @@ class Run(NamedTuple):
     variant: str = "all"
     style: tuple[str, float] | None = None
     strength: float | None = None
+    frames: int | None = None
+    shape: tuple[float, float] = SQUARE
+
+    @property
+    def is_reshaped(self) -> bool:
+        return self.frames is not None or self.shape != SQUARE
+
+    def film(self, usual: Film) -> Film:
+        """What its clip is to be, where `usual` is what the checkpoint has."""
+        sides = usual.height, usual.width
+        if self.shape != SQUARE:
+            sides = (
+                SIDE_STEP * max(1, round(share * side / SIDE_STEP))
+                for share, side in zip(self.shape, sides, strict=True)
+            )
+        return Film(self.frames or usual.frames, *sides)
 
 
 class Material(NamedTuple):
@@ -90,14 +104,12 @@ def passes(prompt: Prompt) -> bool:
 
 def travels(prompt: Prompt) -> bool:
     """Whether its object has a path."""
-    return prompt.words()["motion"] in (*LINEAR_DIRECTIONS, "bouncing", "orbiting")
+    return prompt.words()["motion"] in ROVING
 
 
 def leaves_surroundings(prompt: Prompt) -> bool:
-    """Whether a hole for its object, in the shape that reaches farthest, leaves enough of the clip to be given."""
-    (moving,) = prompt.scene.objects
-    farthest = Scene((replace(moving, shape=max(REACH, key=REACH.get)),), prompt.scene.background)
-    return bool(swept_box(TOY_FILM, farthest).mean() <= MOST_HOLE)
+    """Whether a hole for its object leaves enough of the clip to be given."""
+    return bool(swept_box(Film(80, 64, 64), prompt.scene).mean() <= MOST_HOLE)
 
 
 def moves_within(prompt: Prompt) -> bool:
@@ -105,38 +117,40 @@ def moves_within(prompt: Prompt) -> bool:
     return prompt.words()["motion"] != "staying still" and leaves_surroundings(prompt)
 
 
-def plan_same(count: int, seed: int, accepts: Callable[[Prompt], bool] = any_prompt) -> list[Run]:
+def plan_same(cast: Cast, count: int, seed: int, accepts: Callable[[Prompt], bool] = any_prompt) -> list[Run]:
     """Runs that ask for what is given."""
-    prompts = prompts_of(count, seed, accepts)
+    prompts = prompts_of(cast, count, seed, accepts)
     return [Run(i, seed + SEED_STRIDE * i, prompt.scene, prompt) for i, prompt in enumerate(prompts)]
 
 
-def plan_changed(count: int, seed: int, accepts: Callable[[Prompt], bool] = leaves_surroundings) -> list[Run]:
-    """Runs that ask for another shape and colour, moving as the given one."""
-    runs = plan_same(count, seed, accepts)
-    return [run._replace(asked=changed(run.asked, np.random.default_rng([seed, run.index]))) for run in runs]
+def plan_changed(
+    cast: Cast, count: int, seed: int, accepts: Callable[[Prompt], bool] = leaves_surroundings
+) -> list[Run]:
+    """Runs that ask for another noun, moving as the given one."""
+    runs = plan_same(cast, count, seed, accepts)
+    return [run._replace(asked=changed(cast, run.asked, np.random.default_rng([seed, run.index]))) for run in runs]
 
 
-def plan_strength(count: int, seed: int, strength: float = DEFAULT_STRENGTH) -> list[Run]:
+def plan_strength(cast: Cast, count: int, seed: int, strength: float = DEFAULT_STRENGTH) -> list[Run]:
     """Videos of objects that travel, to be made into others."""
-    runs = plan_changed(count, seed, travels)
+    runs = plan_changed(cast, count, seed, travels)
     return [run._replace(variant=f"strength {strength:g}", strength=strength) for run in runs]
 
 
-def plan_strengths(count: int, seed: int) -> list[Run]:
+def plan_strengths(cast: Cast, count: int, seed: int) -> list[Run]:
     """At least `count` runs: the same videos at each of STRENGTHS."""
     share = ceil(count / len(STRENGTHS))
-    return [run for strength in STRENGTHS for run in plan_strength(share, seed, strength)]
+    return [run for strength in STRENGTHS for run in plan_strength(cast, share, seed, strength)]
 
 
-def plan_styles(count: int, seed: int) -> list[Run]:
+def plan_styles(cast: Cast, count: int, seed: int) -> list[Run]:
     """At least `count` runs: each prompt in one style, the styles in turn, at each of ALPHAS.
 
     Raises ValueError where a style's file is not bundled.
     """
     for name in STYLES:
         style_file(name)
-    runs = plan_same(ceil(count / len(ALPHAS)), seed)
+    runs = plan_same(cast, ceil(count / len(ALPHAS)), seed)
     return [
         run._replace(variant=f"{name}, alpha {alpha:g}", style=(name, alpha))
         for i, name in enumerate(STYLES)
@@ -145,90 +159,112 @@ def plan_styles(count: int, seed: int) -> list[Run]:
     ]
 
 
+def plan_shapes(cast: Cast, count: int, seed: int) -> list[Run]:
+    """At least `count` runs: the same prompts at each of LENGTHS in square frames, and in each of SHAPES."""
+    runs = plan_same(cast, ceil(count / (len(LENGTHS) + len(SHAPES))), seed)
+    lengths = [run._replace(variant=f"{frames} frames", frames=frames) for frames in LENGTHS for run in runs]
+    return lengths + [run._replace(variant=name, shape=shape) for name, shape in SHAPES.items() for run in runs]
+
+
 def style_file(name: str) -> Path:
     """The path of a bundled style. Raises ValueError where the installation lacks it."""
     return bundled_weights(f"{name}.safetensors")
 
 
-def prompts_of(count: int, seed: int, accepts: Callable[[Prompt], bool]) -> list[Prompt]:
+def prompts_of(cast: Cast, count: int, seed: int, accepts: Callable[[Prompt], bool]) -> list[Prompt]:
     """`count` acceptable prompts, out of as many more as that takes."""
     planned = count
     while True:
-        chosen = [prompt for prompt in plan_prompts(planned, seed) if accepts(prompt)]
+        chosen = [prompt for prompt in plan_prompts(cast, planned, seed) if accepts(prompt)]
         if len(chosen) >= count:
             return chosen[:count]
         planned *= 2
 
 
-def changed(prompt: Prompt, rng: np.random.Generator) -> Prompt:
-    """A prompt for another shape in another colour; size, place, motion and background stay."""
-    (moving,) = prompt.scene.objects
-    shape = pick(rng, [shape for shape in SHAPES if shape != moving.shape and is_legal(shape, moving.motion)])
-    color = pick(rng, [color for color in COLORS if color != moving.color])
-    scene = Scene((replace(moving, shape=shape, color=color),), prompt.scene.background)
-    split = "held_out" if is_held_out(shape, color, moving.motion) else "trained"
-    return Prompt(canonical_caption(scene).text, scene, split)
+def changed(cast: Cast, prompt: Prompt, rng: np.random.Generator) -> Prompt:
+    """A prompt for another noun; size, place, motion and background stay, and the split where that can be.
+
+    Raises ValueError for a cast without another noun.
+    """
+    (actor,) = prompt.scene.actors
+    nouns = [
+        member.name
+        for member in cast.members
+        if member.name != actor.name and (actor.moves not in TURNING or member.shows_turns)
+    ]
+    if not nouns:
+        raise ValueError(f"cast {cast.name!r}: to ask for another noun than {actor.name!r} there must be another.")
+    alike = [noun for noun in nouns if split_of(cast, noun, actor.moves) == prompt.split]
+    noun = pick(rng, alike or nouns)
+    scene = replace(prompt.scene, actors=(replace(actor, name=noun),))
+    return Prompt(Captioner(cast).canonical(scene).text, scene, split_of(cast, noun, actor.moves))
 
 
-def shoot(scene: Scene, film: Film) -> np.ndarray:
+def split_of(cast: Cast, noun: str, motion: str) -> str:
+    return "held_out" if is_held_out(cast, noun, motion) else "trained"
+
+
+def shoot(cast: Cast, scene: Scene, film: Film) -> np.ndarray:
     """The scene as a file would hold it: (T, H, W, 3) float32 in [0, 1], in steps of 1 / 255."""
-    frames = render_clip(scene, film.frames, film.side, film.side, film.fps)
-    return np.rint(frames * 255).astype(np.float32) / 255
+    return np.rint(film_scene(cast, scene, *film) * 255).astype(np.float32) / 255
 
 
-def give_nothing(run: Run, film: Film) -> Material:
+def give_nothing(run: Run, film: Film, frames: np.ndarray) -> Material:
     return Material({})
 
 
-def give_first_frame(run: Run, film: Film) -> Material:
-    frames, known = shoot(run.source, film), known_frames(film, [0])
-    return Material({"given": Given("first_frame", torch.from_numpy(frames[:1]))}, frames, known)
+def give_film(run: Run, film: Film, frames: np.ndarray) -> Material:
+    """Nothing but how long and large the clip is to be."""
+    return Material({"frames": film.frames, "size": (film.height, film.width)})
 
 
-def give_ends(run: Run, film: Film) -> Material:
+def give_first_frame(run: Run, film: Film, frames: np.ndarray) -> Material:
+    given = Given("first_frame", torch.from_numpy(frames[:1]))
+    return Material({"given": given}, frames, known_frames(film, [0]))
+
+
+def give_ends(run: Run, film: Film, frames: np.ndarray) -> Material:
     """The first and the last frame as keyframes."""
-    frames, ends = shoot(run.source, film), (0, -1)
-    given = Given("keyframes", torch.from_numpy(frames[list(ends)]), indices=ends)
-    return Material({"given": given}, frames, known_frames(film, ends))
+    given = Given("keyframes", torch.from_numpy(frames[list(ENDS)]), indices=ENDS)
+    return Material({"given": given}, frames, known_frames(film, ENDS))
 
 
-def give_surroundings(run: Run, film: Film) -> Material:
-    """The clip but for a hole where the object passes, and would pass in the shape that is asked for."""
-    frames, hole = shoot(run.source, film), swept_box(film, run.source, run.asked.scene)
+def give_surroundings(run: Run, film: Film, frames: np.ndarray) -> Material:
+    """The clip but for a hole where the object passes."""
+    hole = swept_box(film, run.source)
     given = Given("inpaint", torch.from_numpy(frames), mask=torch.from_numpy(hole).float()[None])
     return Material({"given": given}, frames, np.broadcast_to(~hole, (film.frames, *hole.shape)))
 
 
-def give_still(run: Run, film: Film) -> Material:
+def give_still(run: Run, film: Film, frames: np.ndarray) -> Material:
     """The first frame as a still image, of which what the object will sweep is to move."""
-    still, region = shoot(run.source, film)[:1], swept_box(film, run.source)
+    still, region = frames[:1], swept_box(film, run.source)
     given = Given("region", torch.from_numpy(still), mask=torch.from_numpy(region).float()[None])
     known = np.repeat(~region[None], film.frames, axis=0)
     known[0] = True
     return Material({"given": given}, np.repeat(still, film.frames, axis=0), known)
 
 
-def give_video(run: Run, film: Film) -> Material:
-    frames = shoot(run.source, film)
+def give_video(run: Run, film: Film, frames: np.ndarray) -> Material:
     return Material({"video": torch.from_numpy(frames), "strength": run.strength}, frames)
 
 
 def known_frames(film: Film, indices: Sequence[int]) -> np.ndarray:
     """(T, H, W) bool: True in these frames."""
-    known = np.zeros((film.frames, film.side, film.side), bool)
+    known = np.zeros(film, bool)
     known[list(indices)] = True
     return known
 
 
-def swept_box(film: Film, *scenes: Scene) -> np.ndarray:
-    """(H, W) bool: the one box, PADDING wider on all sides, that holds the scenes' objects in all frames."""
-    times = np.arange(film.frames) / film.fps
+def swept_box(film: Film, scene: Scene) -> np.ndarray:
+    """(H, W) bool: the one box, PADDING wider on all sides, that holds the scene's objects in all frames."""
+    side = min(film.height, film.width)
     low, high = np.full(2, np.inf), np.full(2, -np.inf)  # x, y
-    for moving in (moving for scene in scenes for moving in scene.objects):
-        track = object_track(moving, times)
-        centers, reach = np.stack([track.x, track.y], axis=1), (track.radius * REACH[moving.shape])[:, None]
+    for actor in scene.actors:
+        track = actor.motion.track(clip_times(film.frames))
+        centers, reach = np.stack([track.x, track.y], axis=1), track.reach[:, None]
         low = np.minimum(low, (centers - reach).min(0) - PADDING)
         high = np.maximum(high, (centers + reach).max(0) + PADDING)
-    pixels = (np.arange(film.side) + 0.5) / film.side
-    columns, rows = ((pixels >= start) & (pixels <= end) for start, end in zip(low, high, strict=True))
+    x, y = ((np.arange(length) + 0.5 - (length - side) / 2) / side for length in (film.width, film.height))
+    columns, rows = ((at >= start) & (at <= end) for at, start, end in zip((x, y), low, high, strict=True))
     return rows[:, None] & columns

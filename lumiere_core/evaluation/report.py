@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..checkpoint import atomic_path
+from ..world.motions import MOTIONS
 from .figures import contact_sheet, draw_evaluation
 from .scores import ALL, PERIODIC_MOTIONS, TRAITS, rate
 
@@ -29,8 +30,17 @@ def write_report(result: dict, sheet: Sequence[tuple[str, Sequence[np.ndarray]]]
 
 
 def markdown_table(result: dict) -> str:
-    """The figures as markdown: accuracies with 95 % intervals, then temporal quality, then the joints of windows."""
-    return "\n\n".join(filter(None, (accuracy_table(result), temporal_table(result), seam_table(result["seams"]))))
+    """The figures as markdown: accuracies with 95 % intervals, temporal quality, then of super-resolution what it adds
+    and how its windows join.
+    """
+    tables = (
+        accuracy_table(result),
+        motion_table(result),
+        temporal_table(result),
+        fidelity_table(result["fidelity"]),
+        seam_table(result["seams"]),
+    )
+    return "\n\n".join(filter(None, tables))
 
 
 def accuracy_table(result: dict) -> str:
@@ -54,13 +64,38 @@ def both_splits(accuracy: dict[str, dict]) -> dict[str, dict]:
     }
 
 
+def motion_table(result: dict) -> str:
+    """How often each motion is shown where it is asked for, in per cent, by stage and of ground truth."""
+    rows = [(title(stage, figures), figures) for stage, figures in result["stages"].items()]
+    rows += [(f"judge on ground truth {size(figures)}", figures) for figures in result["judge"].values()]
+    return table(
+        ("motion by word, %", *MOTIONS),
+        [(name, *map(percent, figures["motion_by_word"].values())) for name, figures in rows],
+    )
+
+
 def temporal_table(result: dict) -> str:
+    """Beside wobble, in brackets, the judge's own figure on ground truth, whose outlines are rigid."""
     stages = result["stages"]
-    rows = [("background flicker, mean change of 255", *(flicker_text(f["flicker"]) for f in stages.values()))]
+    wobbles = [
+        f"{wobble_text(figures['wobble'])} ({wobble_text(result['judge'][stage]['wobble'])})"
+        for stage, figures in stages.items()
+    ]
+    rows = [
+        ("wobble of the outline, % (ground truth's)", *wobbles),
+        ("background flicker, mean change of 255", *(flicker_text(f["flicker"]) for f in stages.values())),
+    ]
     for motion in PERIODIC_MOTIONS:
         shares = (interval(figures["periodicity"][motion]) for figures in stages.values())
         rows.append((f"{motion} with a clear period, %", *shares))
     return table(("", *(title(stage, figures) for stage, figures in stages.items())), rows)
+
+
+def fidelity_table(fidelity: dict | None) -> str:
+    if fidelity is None:
+        return ""
+    header = (f"super-resolution of ground truth ({fidelity['clips']})", "PSNR, dB", "Lanczos, dB", "largest shift, px")
+    return table(header, [("", *(f"{fidelity[key]:.2f}" for key in ("psnr", "lanczos_psnr", "largest_shift")))])
 
 
 def seam_table(seams: dict | None) -> str:
@@ -94,6 +129,14 @@ def interval(share: dict) -> str:
     return "{rate:.1f} ({low:.1f}-{high:.1f})".format(**{key: 100.0 * share[key] for key in ("rate", "low", "high")})
 
 
+def percent(share: dict) -> str:
+    return number(None if share["rate"] is None else 100.0 * share["rate"], ".0f")
+
+
+def wobble_text(wobble: dict) -> str:
+    return number(None if wobble["mean"] is None else 100.0 * wobble["mean"], ".1f")
+
+
 def flicker_text(flicker: dict) -> str:
     return number(None if flicker["mean"] is None else 255.0 * flicker["mean"], ".2f")
 
@@ -109,7 +152,11 @@ def training_record(result: dict) -> dict:
         "seed": result["seed"],
         "settings": result["settings"],
         "stages": {stage: stage_record(figures) for stage, figures in result["stages"].items()},
-        "judge": {stage: compact(both_splits(figures["accuracy"])) for stage, figures in result["judge"].items()},
+        "judge": {
+            stage: compact(both_splits(figures["accuracy"])) | {"wobble": rounded(figures["wobble"]["mean"])}
+            for stage, figures in result["judge"].items()
+        },
+        "fidelity": result["fidelity"] and {name: rounded(value) for name, value in result["fidelity"].items()},
         "boundary_to_interior": result["seams"]
         and {name: rounded(seam["boundary_to_interior"]) for name, seam in result["seams"].items()},
     }
@@ -120,6 +167,8 @@ def stage_record(figures: dict) -> dict:
         "size": figures["size"],
         "prompts": {split: rates[ALL]["of"] for split, rates in figures["accuracy"].items()},
         "accuracy": {split: compact(rates) for split, rates in figures["accuracy"].items()},
+        "motion_by_word": {motion: rounded(share["rate"]) for motion, share in figures["motion_by_word"].items()},
+        "wobble": rounded(figures["wobble"]["mean"]),
         "flicker": rounded(figures["flicker"]["mean"]),
         "periodic": compact(figures["periodicity"]),
     }

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from ..sampling import plan_sampling
-from ..toy_world import render_clip
+from ..world.cast import Cast
+from .enlargement import Fidelity, compare_enlargement, make_small, summarize_fidelity
+from .filming import film_scene
 from .metrics import adjacent_frame_mse
 from .prompts import Prompt, plan_prompts
 from .report import write_report
@@ -21,7 +24,7 @@ from .seams import MULTIDIFFUSION, Layout, compare_layouts, plan_layouts, steady
 if TYPE_CHECKING:
     from ..pipeline import Clip, LumierePipeline
 
-FORMAT = 1
+FORMAT = 2
 BASE, SSR = "base", "super_resolution"
 SEED_STRIDE = 3  # a clip draws from the streams seed, seed + 1 and seed + 2: no two share noise
 SHEET_CLIPS = 12
@@ -33,6 +36,7 @@ Progress = Callable[[int, int], None]  # clips done, clips in all; from (0, clip
 
 def evaluate(
     pipeline: LumierePipeline,
+    cast: Cast,
     prompts: int = DEFAULT_PROMPTS,
     seed: int = 0,
     output: str | Path | None = None,
@@ -40,21 +44,28 @@ def evaluate(
     *,
     super_resolution_prompts: int | None = None,
     seam_clips: int = 4,
+    fidelity_clips: int = 8,
 ) -> dict:
     """Generate a clip per prompt with the checkpoints' own settings, judge it, and count.
 
+    cast: the things that the networks were trained to draw.
     prompts: how many, a quarter of them held-out combinations (see `plan_prompts`). Clip i has the seed
         seed + 3 * i: `lumiere generate` makes the same one.
     output: a folder for evaluation.json, evaluation.png and contact_sheet.png; None writes nothing.
     super_resolution_prompts: how many of them, the first, are super-resolved too; None is all, given an SSR.
     seam_clips: how many of those are made again with other windows (see `seams`); 0 is none.
+    fidelity_clips: how many ground-truth clips are averaged down and super-resolved (see `enlargement`); 0 is none.
 
     Returns what evaluation.json holds. stages: {"base": figures, "super_resolution": figures}, each of size, prompts,
-    accuracy by split and trait, confusion, flicker, periodicity; judge: the same, of ground-truth clips of the same
-    scenes; seams: by layout, or None. A share is a dict of correct, of, rate, low, high (95 %); None is no figure.
+    accuracy by split and trait, motion_by_word, confusion, wobble, flicker, periodicity; judge: the same, of
+    ground-truth clips of the same scenes; seams: by layout, and fidelity: of super-resolution, or None. A share is a
+    dict of correct, of, rate, low, high (95 %); None is no figure.
     Raises ValueError for a number that cannot be, and for a folder that cannot be written, before anything is made.
     """
-    run = Evaluation(pipeline, plan_prompts(prompts, seed), seed, super_resolution_prompts, seam_clips, progress)
+    planned = plan_prompts(cast, prompts, seed)
+    run = Evaluation(
+        pipeline, cast, planned, seed, super_resolution_prompts, seam_clips, fidelity_clips, progress
+    )  # fmt: skip
     folder = writable_folder(output)
     started = time.monotonic()
     run.generate_all()
@@ -62,12 +73,14 @@ def evaluate(
         "format": FORMAT,
         "prompts": prompts,
         "seed": seed,
+        "cast": cast.name,
         "frames": pipeline.base.info.frames,
         "fps": pipeline.base.info.fps,
         "settings": run.settings(),
         "stages": run.figures(run.measured),
         "judge": run.figures(run.ground_truth()),
         "seams": run.seams(),
+        "fidelity": summarize_fidelity(run.fidelities),
         "clips": run.records(),
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -84,21 +97,26 @@ class Evaluation:
     """
 
     pipeline: LumierePipeline
+    cast: Cast
     prompts: list[Prompt]
     seed: int
     super_resolution_prompts: int | None
     seam_clips: int
+    fidelity_clips: int
     progress: Progress | None
     measured: dict[str, list[Measurement]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     curves: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    fidelities: list[Fidelity] = field(default_factory=list)
     sheet: list[tuple[str, list[np.ndarray]]] = field(default_factory=list)
 
     def __post_init__(self):
         self.enlarged = self._enlarged()
         self.layouts = self._layouts() if self.enlarged and self.seam_clips else {}
         self.steady = steady_prompts(self.prompts[: self.enlarged], self.seam_clips) if self.layouts else []
-        self.done, self.clips = 0, len(self.prompts) + len(self.steady) * max(len(self.layouts) - 1, 0)
+        self.compared = min(self.fidelity_clips, self.enlarged)
+        seam_clips = len(self.steady) * max(len(self.layouts) - 1, 0)
+        self.done, self.clips = 0, len(self.prompts) + seam_clips + self.compared
 
     def generate_all(self) -> None:
         """Make and measure every prompt's clip, one at a time: frames are kept of the contact sheet's only."""
@@ -109,12 +127,14 @@ class Evaluation:
             videos = {BASE: clip.low_res.numpy()} | ({SSR: clip.frames.numpy()} if enlarged else {})
             for stage, frames in videos.items():
                 self.sizes[stage] = frames.shape[1:3]
-                self.measured.setdefault(stage, []).append(measure(frames, clip.fps))
+                self.measured.setdefault(stage, []).append(measure(frames, self.cast))
             if i < SHEET_CLIPS:
                 self.sheet.append(self._sheet_row(prompt, videos))
             self._report(1)
             if i in self.steady:
                 self._compare_windows(i, clip)
+            if i < self.compared:
+                self._compare_with_truth(i)
 
     def _compare_windows(self, index: int, clip: Clip) -> None:
         """Super-resolve one base clip with every other layout of windows."""
@@ -127,13 +147,23 @@ class Evaluation:
             self.curves.setdefault(name, []).append(adjacent_frame_mse(frames.numpy()))
             self._report(1)
 
+    def _compare_with_truth(self, index: int) -> None:
+        """Super-resolve a prompt's own scene, made small."""
+        prompt = self.prompts[index]
+        truth = self._film(prompt, self.sizes[SSR])
+        small = make_small(truth, self.pipeline.ssr.info.scale)
+        made = self.pipeline.upscale(torch.from_numpy(small), prompt.text, seed=self._seed(index))
+        self.fidelities.append(compare_enlargement(made.numpy(), small, truth))
+        self._report(1)
+
+    def _film(self, prompt: Prompt, size: tuple[int, int]) -> np.ndarray:
+        return film_scene(self.cast, prompt.scene, self.pipeline.base.info.frames, *size)
+
     def ground_truth(self) -> dict[str, list[Measurement]]:
         """What the judge says of the prompts' own scenes at each stage's size: its score bounds every other."""
-        info = self.pipeline.base.info
         return {
             stage: [
-                measure(render_clip(prompt.scene, info.frames, *self.sizes[stage], info.fps), info.fps)
-                for prompt in self.prompts[: len(measured)]
+                measure(self._film(prompt, self.sizes[stage]), self.cast) for prompt in self.prompts[: len(measured)]
             ]
             for stage, measured in self.measured.items()
         }
@@ -161,7 +191,11 @@ class Evaluation:
                 "split": prompt.split,
                 "seed": self._seed(i),
                 "asked": prompt.words(),
-                "shown": {stage: clips[i].words for stage, clips in self.measured.items() if i < len(clips)},
+                "shown": {
+                    stage: clips[i].words | {"best_nouns": list(clips[i].best)}
+                    for stage, clips in self.measured.items()
+                    if i < len(clips)
+                },
             }
             for i, prompt in enumerate(self.prompts)
         ]
@@ -196,7 +230,7 @@ class Evaluation:
     def _sheet_row(self, prompt: Prompt, videos: dict[str, np.ndarray]) -> tuple[str, list[np.ndarray]]:
         """The prompt and what the base clip shows, above the first, middle and last frame of every stage."""
         words = self.measured[BASE][-1].words
-        shown = f"{words['color']} {words['shape']} {words['motion']} on {words['background']}"
+        shown = f"{words['noun']} {words['motion']} on {words['background']}"
         frames = [video[t].copy() for video in videos.values() for t in (0, len(video) // 2, -1)]
         return f"{prompt.text}\njudged: {shown}", frames
 
