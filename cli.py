@@ -41,9 +41,10 @@ def generate(options: argparse.Namespace) -> None:
     from .lumiere_core.pipeline import LumierePipeline
     from .lumiere_core.progress import StageBars
     from .lumiere_core.style import DEFAULT_ALPHA, load_style
+    from .lumiere_core.transparency import key_out
     from .lumiere_core.video_io import check_output, write_video
 
-    check_output(options.output)
+    check_output(options.output, options.transparent)
     if options.alpha is not None and options.style is None:
         raise ValueError("alpha says how much of a style; give one with --style.")
     pipeline = _load_pipeline(LumierePipeline, options)
@@ -55,7 +56,7 @@ def generate(options: argparse.Namespace) -> None:
     values = {name: getattr(options, name) for name in names} | _read_inputs(options, pipeline.base.info.fps)
     with StageBars() as bars:
         clip = pipeline.generate(options.prompt, progress=bars, **values)
-    write_video(options.output, clip.frames, clip.fps)
+    write_video(options.output, key_out(clip.frames) if options.transparent else clip.frames, clip.fps)
     if options.diagnostics:
         write_diagnostics(diagnostics_path(options.output), clip.frames, clip.fps)
     frames, height, width, _ = clip.frames.shape
@@ -80,11 +81,27 @@ def evaluate(options: argparse.Namespace) -> None:
     pipeline = _load_pipeline(LumierePipeline, options)
     if options.steps is not None:
         pipeline = pipeline.with_steps(options.steps)
+    cast = _load_cast(options, pipeline.base.info)
     for task in options.tasks:  # what is finished stays, should a later one be interrupted
-        print(_evaluate_text(pipeline, options) if task == TEXT else _evaluate_task(pipeline, task, options))
+        if task == TEXT:
+            print(_evaluate_text(pipeline, cast, options))
+        else:
+            print(_evaluate_task(pipeline, cast, task, options))
 
 
-def _evaluate_text(pipeline, options: argparse.Namespace) -> str:
+def _load_cast(options: argparse.Namespace, info):
+    """The things that a checkpoint was trained to draw: the given folder's, or the drawn shapes."""
+    from .lumiere_core.world.cast import drawn_shapes, load_cast, named_table
+
+    shapes, name = drawn_shapes(), info.training.get("cast", {}).get("name")
+    if options.cast:
+        return load_cast(options.cast, name and named_table(name))
+    if name not in (None, shapes.name):
+        raise ValueError(f"the checkpoint draws {name}; give the folder of their pictures (--cast DIR).")
+    return shapes
+
+
+def _evaluate_text(pipeline, cast, options: argparse.Namespace) -> str:
     from .lumiere_core.evaluation.report import markdown_table, training_record
     from .lumiere_core.evaluation.run import DEFAULT_PROMPTS, evaluate
     from .lumiere_core.progress import StageBars
@@ -93,6 +110,7 @@ def _evaluate_text(pipeline, options: argparse.Namespace) -> str:
     with StageBars() as bars:
         result = evaluate(
             pipeline,
+            cast,
             DEFAULT_PROMPTS if options.runs is None else options.runs,
             options.seed,
             options.output,
@@ -104,14 +122,14 @@ def _evaluate_text(pipeline, options: argparse.Namespace) -> str:
     return markdown_table(result)
 
 
-def _evaluate_task(pipeline, task: str, options: argparse.Namespace) -> str:
+def _evaluate_task(pipeline, cast, task: str, options: argparse.Namespace) -> str:
     from .lumiere_core.evaluation.application_report import application_table, record_application
     from .lumiere_core.evaluation.applications import DEFAULT_RUNS, evaluate_task
     from .lumiere_core.progress import StageBars
 
     runs = DEFAULT_RUNS if options.runs is None else options.runs
     with StageBars() as bars:
-        result = evaluate_task(pipeline, task, runs, options.seed, options.output, partial(bars, task))
+        result = evaluate_task(pipeline, cast, task, runs, options.seed, options.output, partial(bars, task))
     if options.record and options.checkpoint:  # no SSR took part
         record_application(options.checkpoint, result)
     return application_table(result) + "\n"
@@ -126,47 +144,77 @@ def train(options: argparse.Namespace) -> None:
     from .lumiere_core.bundled import find_recipe
     from .lumiere_core.training import load_recipe, release, train
     from .lumiere_core.video_io import require_writable
+    from .lumiere_core.world.cast import load_cast, named_table
 
     recipe = load_recipe(find_recipe(options.recipe))
+    cast = options.cast and load_cast(options.cast, named_table(recipe.cast))
+    engine = {name: getattr(options, name) for name in ("device", "precision", "compile")}
+    if options.dry_run is not None:
+        _rehearse(recipe, cast, options.dry_run or None, engine)
+        return
     folder = options.output or Path("runs") / recipe.name
     require_writable(folder / "state")
-    files = train(
-        recipe,
-        folder,
-        stages=options.stages,
-        device=options.device,
-        precision=options.precision,
-        compile=options.compile,
-        workers=options.workers,
-    )
+    files = train(recipe, folder, cast=cast, stages=options.stages, workers=options.workers, **engine)
     if not options.stages:
         files += release(recipe, folder)
     print("\n".join(str(file) for file in files))
 
 
+def _rehearse(recipe, cast, most_clips: int | None, engine: dict) -> None:
+    """Print how long each phase will take, as it is known."""
+    from .lumiere_core.training.rehearsal import rehearse
+
+    hours = 0.0
+    for phase in rehearse(recipe, cast, most_clips=most_clips, **engine):
+        hours += phase.hours
+        print(
+            f"{phase.stage} phase {phase.number}: {phase.steps} steps of {phase.seconds:.3f} s, "
+            f"of which the batch takes {phase.batch_seconds:.3f}: {phase.hours:.2f} h",
+            flush=True,
+        )
+    print(f"in all {hours:.2f} h")
+
+
 def train_style(options: argparse.Namespace) -> None:
     from .lumiere_core.bundled import BASE, bundled_weights
-    from .lumiere_core.training import style_recipe, train_style
+    from .lumiere_core.training import character_recipe, style_recipe, train_style
     from .lumiere_core.video_io import require_writable
+    from .lumiere_core.world.cast import load_cast
 
     checkpoint = options.checkpoint or bundled_weights(BASE)
-    names = ("rank", "steps", "batch", "learning_rate", "caption", "seed")
-    values = {name: getattr(options, name) for name in names}
-    recipe = style_recipe(options.folder, options.output, checkpoint, options.text_encoder, **values)
+    names = ("rank", "steps", "batch", "learning_rate", "seed")
+    knobs = {name: value for name in names if (value := getattr(options, name)) is not None}
+    _check_style_options(options)
+    cast = options.cast and load_cast(options.cast)
+    if options.character is None:
+        files = (options.folder, options.output, checkpoint, options.text_encoder)
+        recipe = style_recipe(*files, caption=options.caption or "", **knobs)
+    else:
+        files = (options.folder, options.character, options.output, checkpoint, options.text_encoder)
+        recipe = character_recipe(*files, world=cast, **knobs)
     require_writable(options.output)
     names = ("device", "precision", "compile")
-    print(train_style(recipe, options.output, **{name: getattr(options, name) for name in names}))
+    print(train_style(recipe, options.output, cast=cast, **{name: getattr(options, name) for name in names}))
 
 
-def toy_stills(options: argparse.Namespace) -> None:
+def _check_style_options(options: argparse.Namespace) -> None:
+    if options.character is None and options.cast is not None:
+        raise ValueError("cast is what else to draw beside a character; give its name with --character.")
+    if options.character is not None and options.caption is not None:
+        raise ValueError("caption is of a style's pictures; a character's captions are written for it. Leave it out.")
+
+
+def stills(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from .lumiere_core.toy_world.looks import write_stills
     from .lumiere_core.video_io import require_writable
+    from .lumiere_core.world.cast import drawn_shapes, load_cast
+    from .lumiere_core.world.looks import write_stills
 
     require_writable(options.folder)
-    with tqdm(total=options.count, desc="toy-stills", dynamic_ncols=True) as bar:
-        write_stills(options.folder, options.look, options.count, options.size, options.seed, bar.update)
+    cast = load_cast(options.cast) if options.cast else drawn_shapes()
+    with tqdm(total=options.count, desc="stills", dynamic_ncols=True) as bar:
+        write_stills(options.folder, cast, options.look, options.count, options.size, options.seed, bar.update)
     print(options.folder)
 
 
@@ -217,7 +265,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lumiere", description="Lumiere: text to video with a space-time U-Net.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_generate, _add_run, _add_info, _add_evaluate, _add_train, _add_train_style, _add_toy_stills):
+    for add in (_add_generate, _add_run, _add_info, _add_evaluate, _add_train, _add_train_style, _add_stills):
         add(commands)
     return parser
 
@@ -245,8 +293,15 @@ def _add_generate(commands) -> None:
     option("--base-overlap", type=int, metavar="N", help="frames that its neighbouring windows share")
     option("--loop", action="store_true", help="lead the clip's end into its start")
     _add_given_options(command)
-    option("--style", metavar="FILE", help="a style file, or a bundled style: toy-line-drawing, toy-watercolor")
+    option(
+        "--style", metavar="FILE", help="a style file, or a bundled style: stickers-line-drawing, stickers-watercolor"
+    )
     option("--alpha", type=float, metavar="X", help="how much of the style, 0 to 1; default: 0.5")
+    option(
+        "--transparent",
+        action="store_true",
+        help="leave out the background, which must be plain; for .webp and folders of PNGs",
+    )
     option("--diagnostics", action="store_true", help="a PNG beside the video: contact sheet, X-T slice, differences")
     _add_pipeline_options(option)
 
@@ -324,49 +379,87 @@ def _add_evaluate(commands) -> None:
     option("--output", type=Path, default=Path("evaluation"), metavar="DIR", help="folder for JSON and plots")
     option("--record", action="store_true", help="write the figures into the metadata of the given checkpoints")
     option("--steps", type=int, help="sampler steps of the base network; default: the checkpoint's")
+    _add_cast_option(option)
     _add_pipeline_options(option)
 
 
 def _add_train(commands) -> None:
     command = _command(commands, train, "train the stages of a recipe; started again, it goes on where it stopped")
     option = command.add_argument
-    option("recipe", metavar="RECIPE", help="a TOML file, or the name of a bundled recipe: toy")
+    option("recipe", metavar="RECIPE", help="a TOML file, or the name of a bundled recipe: stickers")
     option("--output", type=Path, metavar="DIR", help="folder for checkpoints and logs; default: runs/<recipe>")
     option("--stages", type=lambda text: text.split(","), metavar="A,B", help="only these stages")
+    option(
+        "--dry-run",
+        nargs="?",
+        type=int,
+        const=0,
+        metavar="CLIPS",
+        help="a few steps of every phase, and how long each will take; keep nothing. CLIPS: at most so many in a batch",
+    )
+    _add_cast_option(option)
     _add_training_options(option)
     option("--workers", type=int, default=0, help="processes that make batches")
 
 
 def _add_train_style(commands) -> None:
-    summary = "make a style from a folder of pictures; started again, it goes on where it stopped"
+    summary = (
+        "make a style from a folder of pictures, or teach a character from cut-outs of it; started again, it goes on "
+        "where it stopped"
+    )
     command = _command(commands, train_style, summary)
     option = command.add_argument
     option("folder", metavar="FOLDER", type=Path, help="pictures; NAME.txt beside NAME.png is the picture's caption")
     option("--output", required=True, type=Path, metavar="FILE.safetensors", help="the style, a LoRA")
-    option("--caption", default="", metavar="TEXT", help="of pictures without a text file; default: an empty one")
+    option(
+        "--character",
+        metavar="NAME",
+        help="what prompts will call the one thing that all pictures, transparent around it, are of: zorp, my mascot",
+    )
+    option(
+        "--cast",
+        type=Path,
+        metavar="DIR",
+        help="with a character: the pictures that the checkpoint draws, with their table; shown between, so that they "
+        "are not forgotten",
+    )
+    option("--caption", metavar="TEXT", help="of pictures without a text file; default: an empty one")
     option("--checkpoint", metavar="FILE", type=Path, help="network that the style is for; default: the bundled base")
     option("--text-encoder", metavar="PATH", help="file or T5 folder; default: what the checkpoint names")
-    option("--rank", type=int, default=4, help="of the LoRA: more learns more, and makes a larger file; default: 4")
-    option("--steps", type=int, default=400, help="optimizer steps; default: 400")
-    option("--batch", type=int, default=16, help="pictures a step; default: 16")
-    option("--learning-rate", type=float, default=4e-3, metavar="X", help="default: 0.004")
+    option(
+        "--rank",
+        type=int,
+        help="of the LoRA: more learns more, and makes a larger file; default: 4, of a character 8",
+    )
+    option(
+        "--steps",
+        type=int,
+        help="optimizer steps; default: 400, of a character 300; raise it where a character looks like something else",
+    )
+    option("--batch", type=int, help="pictures a step; default: 16")
+    option("--learning-rate", type=float, metavar="X", help="default: 0.004")
     option("--seed", type=int, default=0)
     _add_training_options(option)
 
 
-def _add_toy_stills(commands) -> None:
-    command = _command(commands, toy_stills, "draw captioned pictures of the toy world, for train-style")
+def _add_stills(commands) -> None:
+    command = _command(commands, stills, "draw captioned pictures of the world in a look, for train-style")
     option = command.add_argument
     option("folder", metavar="FOLDER", type=Path, help="where pictures and captions go")
     option("--look", default="plain", help="plain, line_drawing or watercolor")
     option("--count", type=int, default=1000, help="number of pictures; default: 1000")
-    option("--size", type=int, default=32, help="side in pixels; default: 32")
+    option("--size", type=int, default=64, help="side in pixels; default: 64")
     option("--seed", type=int, default=0)
+    _add_cast_option(option)
+
+
+def _add_cast_option(option) -> None:
+    option("--cast", type=Path, metavar="DIR", help="cut-out pictures and a table of names; default: drawn shapes")
 
 
 def _add_training_options(option) -> None:
     option("--device", help="cpu, cuda...; default: an accelerator where there is one")
-    option("--precision", choices=("bf16", "no"), default="bf16", help="of autocast")
+    option("--precision", choices=("auto", "bf16", "no"), default="auto", help="of autocast; auto: bf16 but on CPUs")
     option("--compile", action="store_true", help="compile the network (needs a C++ compiler on CPUs)")
 
 

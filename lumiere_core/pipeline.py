@@ -22,6 +22,7 @@ from .sampling import SamplingPlan, network_call, plan_sampling, sample_base, su
 from .style import Style, stylize
 from .text import TextEncoder, load_text_encoder
 from .video_tensor import frames_to_video, video_to_frames
+from .vocabulary import check_prompt, taught
 
 BASE_STAGE, SSR_STAGE = "base", "super-resolution"
 BASE_CHANNELS = (3, 3 + CONDITION_CHANNELS)  # a text-to-video net's, a conditional one's
@@ -99,7 +100,10 @@ class LumierePipeline:
 
     def stylized(self, style: Style, alpha: float) -> LumierePipeline:
         """The same with the base network's spatial weights blended with a style's; see `stylize`."""
-        base = dataclasses.replace(self.base, network=stylize(self.base.network, style, alpha))
+        info, network = self.base.info, stylize(self.base.network, style, alpha)
+        if style.character is not None:
+            info = dataclasses.replace(info, training=taught(info.training, style.character))
+        base = dataclasses.replace(self.base, info=info, network=network)
         return LumierePipeline(base, self.ssr, self.device, self.dtype)
 
     def with_steps(self, steps: int) -> LumierePipeline:
@@ -143,7 +147,8 @@ class LumierePipeline:
         enough. video: frames (T, H, W, 3) in [0, 1] to make something else of (SDEdit), strength: how much else, 0
         to 1; the clip has their frames, or their first ones.
         super_resolution: None is yes where an SSR is loaded. The same seed gives the same video.
-        Raises ValueError for what cannot be made, before anything is computed.
+        Raises ValueError for what cannot be made, before anything is computed. Warns of a prompt with words that the
+        base network never heard.
         """
         start = _start(video, strength, given)
         size = _pair(self.base.info.size if size is None else size)
@@ -167,6 +172,7 @@ class LumierePipeline:
             ssr_plan = self._ssr_plan(base_plan.frames, size, fuse=fuse, loop=loop, **ssr_options)
             self._require_memory(self.ssr, ssr_plan)
         self._require_memory(self.base, base_plan)
+        _warn_of_unknown_words(self.base.info, prompt)
         with torch.inference_mode(), clear_out_of_memory("generate"):
             texts = _encode([self.base, self.ssr] if ssr_plan else [self.base], prompt, negative)
             low_res = self._generate(base_plan, texts, seed, progress, given, start)
@@ -284,6 +290,13 @@ class _Loader:
     def _text_dtype(self, source: Path) -> torch.dtype:
         """Small encoders in float32; a T5-XXL in half precision where the networks are: bfloat16, float16 overflows."""
         return torch.bfloat16 if source.is_dir() and self.dtype != torch.float32 else torch.float32
+
+
+def _warn_of_unknown_words(info: CheckpointInfo, prompt: str) -> None:
+    cast = info.training.get("cast", {})
+    warning = check_prompt(prompt, cast.get("words", []), cast.get("phrases", []))
+    if warning is not None:
+        warnings.warn(warning, stacklevel=3)
 
 
 def _encode(models: list[Model], prompt: str, negative: str) -> dict[TextEncoder, torch.Tensor]:

@@ -1,6 +1,6 @@
 """Videos as files: mp4, gif, animated webp, or a folder of PNGs. All writing is atomic.
 
-Frames are (T, H, W, 3) in [0, 1], RGB, a torch tensor or a numpy array.
+Frames are (T, H, W, 3) in [0, 1], RGB, a torch tensor or a numpy array; or (T, H, W, 4) with straight alpha.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from .checkpoint import atomic_path
 
 SUFFIXES = (".mp4", ".gif", ".webp")
+TRANSPARENT_SUFFIXES = (".webp",)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 FRAME_NAME = "frame_{:05d}.png"
 PNG_FPS = 16.0  # what a folder of PNGs is read at: it cannot say
@@ -29,15 +30,16 @@ _LIMITED_RANGE = 1
 
 
 def write_video(path: str | Path, frames, fps: float, metadata: Mapping[str, str] | None = None, **options) -> None:
-    """Write frames (T, H, W, 3) as the kind of file that the path's suffix names; a trailing slash means PNGs.
+    """Write frames (T, H, W, 3), or with alpha (T, H, W, 4), as the kind of file that the path's suffix names; a
+    trailing slash means PNGs.
 
     metadata: JSON by key, "prompt" and "workflow", stored where ComfyUI looks for them; only mp4 and webp have a place
     for it. options: Pillow's of an animated webp: lossless, quality, method.
     An existing file is replaced once the new one is complete; after an error or Ctrl-C nothing new is left. Raises
     ValueError as `check_output` does.
     """
-    check_output(path)
     frames = to_uint8(frames)
+    check_output(path, transparent=frames.shape[-1] == 4)
     if is_folder(path):
         with _atomic_folder(Path(path)) as folder:
             _write_pngs(folder, frames)
@@ -47,8 +49,10 @@ def write_video(path: str | Path, frames, fps: float, metadata: Mapping[str, str
         writer(temporary, frames, fps, metadata or {}, **options)
 
 
-def check_output(path: str | Path) -> None:
-    """Raise ValueError unless `write_video` can write there: a known suffix, and a folder that takes a new file."""
+def check_output(path: str | Path, transparent: bool = False) -> None:
+    """Raise ValueError unless `write_video` can write there: a known suffix, of a kind that can be transparent where
+    the frames are, and a folder that takes a new file.
+    """
     target = Path(path)
     if is_folder(path):
         _require_replaceable(target)
@@ -58,6 +62,11 @@ def check_output(path: str | Path) -> None:
         raise ValueError(
             f"{path}: a video's name must end in {', '.join(SUFFIXES)}, or in a slash for a folder of PNGs; "
             f"got {target.suffix or 'no suffix'}."
+        )
+    elif transparent and target.suffix.lower() not in TRANSPARENT_SUFFIXES:
+        raise ValueError(
+            f"{path}: a transparent video's name must end in {', '.join(TRANSPARENT_SUFFIXES)}, or in a slash for a "
+            f"folder of PNGs; got {target.suffix}."
         )
     require_writable(target)
 
@@ -105,10 +114,10 @@ def resample_fps(frames: torch.Tensor, fps: float, target: float) -> torch.Tenso
 
 
 def to_uint8(frames) -> np.ndarray:
-    """(T, H, W, 3) in [0, 1] -> the same in 0..255, rounded."""
+    """(T, H, W, 3 or 4) in [0, 1] -> the same in 0..255, rounded."""
     frames = torch.as_tensor(frames)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.numel():
-        raise ValueError(f"write_video: frames must have shape (T, H, W, 3); got {tuple(frames.shape)}.")
+    if frames.ndim != 4 or frames.shape[-1] not in (3, 4) or not frames.numel():
+        raise ValueError(f"write_video: frames must have shape (T, H, W, 3 or 4); got {tuple(frames.shape)}.")
     return frames.float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8).numpy()
 
 

@@ -11,6 +11,7 @@ from .sampler import STUNetSampler
 from .style import StyleWeightInterpolate
 from .super_resolution import SSRConditioning, TemporalMultiDiffusionSSR
 from .text import TextEncode
+from .transparency import RemovePlainBackground
 
 NODES = (
     LoadSTUNet,
@@ -25,6 +26,7 @@ NODES = (
     FramesToLatent,
     LatentToFrames,
     VideoDiagnostics,
+    RemovePlainBackground,
 )
 
 

@@ -1,5 +1,6 @@
 """The `lumiere` command: files made, one clear line and exit code 2 for bad input, nothing half-written."""
 
+import dataclasses
 import os
 import re
 import signal
@@ -8,13 +9,14 @@ import sys
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from safetensors.torch import load_file, save_file
 
 from lumiere_video import cli
 from lumiere_video.lumiere_core import bundled, progress, video_io
 from lumiere_video.lumiere_core.checkpoint import load_checkpoint, load_info, save_checkpoint
 from lumiere_video.lumiere_core.diffusion import SAMPLERS, SPACINGS, WEIGHTS
+from lumiere_video.lumiere_core.pipeline import Clip, LumierePipeline
 
 PROMPT = "a red circle moving right"
 
@@ -45,6 +47,22 @@ def test_generate_writes_a_folder_of_frames_and_diagnostics_beside_it(run, tmp_p
     code, _, files = run("--frames", 2, "--size", "10x6", "--diagnostics", output="clip/")
     assert (code, files) == (0, ["clip", "clip.diagnostics.png", "clip/frame_00000.png", "clip/frame_00001.png"])
     assert video_io.read_video(tmp_path / "out" / "clip")[0].shape == (2, 24, 40, 3)
+
+
+def test_a_transparent_clip_has_no_background(run, tmp_path, monkeypatch):
+    frames = torch.full((3, 32, 32, 3), 0.9)
+    frames[:, 8:24, 8:24] = 0.1
+    frames[:, 8:12, 8:12] = 0.9  # an opaque rectangle would be all that a webp holds, without alpha
+    clip = Clip(frames, frames, 16.0)
+    monkeypatch.setattr(LumierePipeline, "generate", lambda *_, **__: clip)
+    assert run("--transparent", output="clip.webp")[::2] == (0, ["clip.webp"])
+    with Image.open(tmp_path / "out" / "clip.webp") as file:
+        alpha = torch.tensor(
+            [page.convert("RGBA").getpixel(at)[3] for page in ImageSequence.Iterator(file) for at in AT]
+        )
+    assert alpha.tolist() == [0, 255]  # equal frames are one
+    frames[:, :20] = torch.linspace(0, 1, 20).view(1, 20, 1, 1)
+    assert_refused(run("--transparent", output="clip/"), "background must be plain", left=["clip.webp"])
 
 
 def test_options_reach_the_networks(run, tmp_path):
@@ -120,7 +138,7 @@ BAD_OPTIONS = [
     ("--base-window 4 --base-overlap 4", "window must be larger than overlap"),
     ("--alpha 0.5", "alpha says how much of a style; give one with --style"),
     ("--style missing.safetensors", "missing.safetensors: no such file"),
-    ("--style toy-watercolor", "the style is of another backbone"),
+    ("--transparent", "clip.gif: a transparent video's name must end in .webp, or in a slash for a folder of PNGs"),
 ]
 
 
@@ -138,6 +156,7 @@ def media(tmp_path):
     return paths
 
 
+AT = ((2, 2), (16, 16))  # a corner and the middle
 HALF_LEVEL = 0.5 / 255 + 1e-6  # a decoded video's values lie between the levels that a PNG can hold
 MEDIA = {"image": ".png", "mask": ".png", "video": ".mp4"}
 
@@ -339,7 +358,54 @@ def test_evaluate_writes_a_report_and_prints_the_table(tiny, tmp_path, capsys):
     arguments = ["evaluate", "--prompts", "4", "--ssr-prompts", "0", "--output", f"{tmp_path}/report"]
     assert cli.main([*arguments, "--checkpoint", str(tiny.base), "--ssr-checkpoint", str(tiny.ssr)]) == 0
     assert (tmp_path / "report" / "evaluation.json").is_file()
-    assert "| colo" in capsys.readouterr().out
+    assert "| noun |" in capsys.readouterr().out
+
+
+@pytest.fixture
+def stickers(tmp_path):
+    """A folder of cut-outs with their table: a blue box and a taller one, called crate and tower."""
+    folder = tmp_path / "stickers"
+    folder.mkdir()
+    for name, box in (("crate", (8, 8, 24, 24)), ("tower", (12, 4, 20, 28))):
+        picture = Image.new("RGBA", (32, 32))
+        picture.paste((0, 80, 255, 255), box)
+        picture.save(folder / f"{name}.png")
+    (folder / "boxes.csv").write_text("name,synonyms,file\ncrate,box,crate.png\ntower,,tower.png\n")
+    return folder
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """What the evaluation was called with; nothing is computed."""
+    calls = []
+    for name in ("run.evaluate", "applications.evaluate_task"):
+        monkeypatch.setattr(
+            f"lumiere_video.lumiere_core.evaluation.{name}", lambda *given, **_: calls.append(given) or {}
+        )
+    for name in ("report.markdown_table", "application_report.application_table"):
+        monkeypatch.setattr(f"lumiere_video.lumiere_core.evaluation.{name}", lambda _: "")
+    return calls
+
+
+def test_evaluate_is_of_the_cast_that_the_checkpoint_draws(tiny, tmp_path, stickers, called, capsys):
+    """The drawn shapes where the checkpoint says nothing else, and the given one where it does."""
+    info, tensors = load_checkpoint(tiny.base)
+    trained = tmp_path / "trained.safetensors"
+    save_checkpoint(trained, tensors, dataclasses.replace(info, training={"cast": {"name": "boxes"}}))
+    command = ["evaluate", "--task", "text,inpaint", "--output", f"{tmp_path}/report", "--no-ssr"]
+    assert cli.main([*command, "--checkpoint", str(tiny.base)]) == 0
+    of_trained = [*command, "--checkpoint", str(trained), "--text-encoder", str(tiny.text)]
+    assert cli.main([*of_trained, "--cast", str(stickers)]) == 0
+    assert [cast.name for _, cast, *_ in called] == ["shapes", "shapes", "boxes", "boxes"]
+    assert cli.main(of_trained) == 2 and len(called) == 4
+    assert "the checkpoint draws boxes; give the folder of their pictures (--cast DIR)" in capsys.readouterr().err
+
+
+def test_stills_are_of_the_given_cast(tmp_path, stickers, capsys):
+    arguments = ["stills", f"{tmp_path}/out", "--count", "4", "--size", "8", "--cast", str(stickers)]
+    assert cli.main(arguments) == 0 and capsys.readouterr().out.strip() == f"{tmp_path}/out"
+    captions = [file.read_text().lower() for file in (tmp_path / "out").glob("*.txt")]
+    assert len(captions) == 4 and all(re.search("crate|box|tower", caption) for caption in captions)
 
 
 RECIPE = """
@@ -368,7 +434,30 @@ def test_train_runs_a_recipe_and_prints_what_it_wrote(tmp_path, capsys):
     arguments = ["train", f"{tmp_path}/tiny.toml", "--output", f"{tmp_path}/runs"]
     assert cli.main([*arguments, "--device", "cpu", "--precision", "no"]) == 0
     assert str(tmp_path / "runs" / "words.safetensors") in capsys.readouterr().out.splitlines()
-    assert load_info(tmp_path / "runs" / "words.safetensors").kind == "text"
+    info = load_info(tmp_path / "runs" / "words.safetensors")
+    assert (info.kind, info.training["cast"]["name"]) == ("text", "shapes")
+
+
+def test_train_takes_a_cast(tmp_path, stickers, capsys):
+    pytest.importorskip("accelerate")
+    (tmp_path / "tiny.toml").write_text('cast = "boxes"\n' + RECIPE)
+    arguments = [
+        "train",
+        f"{tmp_path}/tiny.toml",
+        "--output",
+        f"{tmp_path}/runs",
+        "--device",
+        "cpu",
+        "--precision",
+        "no",
+    ]
+    assert cli.main(arguments) == 2
+    assert "it shows boxes; give the folder of their pictures (--cast DIR)" in capsys.readouterr().err
+    assert cli.main([*arguments, "--cast", str(stickers), "--stages", "nonsense"]) == 2
+    assert "no stage is called 'nonsense'; stages are words" in capsys.readouterr().err
+    assert cli.main([*arguments, "--cast", str(stickers)]) == 0
+    cast = load_info(tmp_path / "runs" / "words.safetensors").training["cast"]
+    assert (cast["name"], cast["words"]) == ("boxes", [["crate", "box"], ["tower"]]) and "bouncing" in cast["phrases"]
 
 
 def test_a_missing_extra_is_named(tiny, monkeypatch, capsys):
@@ -382,9 +471,9 @@ def test_a_missing_extra_is_named(tiny, monkeypatch, capsys):
     ("command", "message"),
     [
         ("info none.safetensors", "none.safetensors: no such file"),
-        ("train none", "none: no such recipe file, and no bundled recipe of that name; bundled are toy"),
-        ("train toy --stages nonsense --output OUT", "no stage is called 'nonsense'; stages are toy-text"),
-        ("train toy --precision int4", "argument --precision: invalid choice: 'int4'"),
+        ("train none", "none: no such recipe file, and no bundled recipe of that name; bundled are .*stickers"),
+        ("train stickers --cast CAST --output OUT", "CAST: no such folder. A cast is a folder"),
+        ("train stickers --precision int4", "argument --precision: invalid choice: 'int4'"),
         ("evaluate --output /dev/null/x", "cannot write into"),
         ("dance", "invalid choice: 'dance'"),
         ("", "the following arguments are required: COMMAND"),

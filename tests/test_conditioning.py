@@ -1,5 +1,7 @@
 """What is given of a clip: C and M of every mode, fitting, and known pixels from the request to the finished clip."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -13,10 +15,13 @@ from lumiere_video.lumiere_core.conditioning import (
     resolve_indices,
 )
 from lumiere_video.lumiere_core.fitting import feather_mask, fit_mask, fit_video, grow_mask
-from lumiere_video.lumiere_core.pipeline import LumierePipeline
+from lumiere_video.lumiere_core.networks import LevelConfig, STUNet, UNetConfig, widen_input
+from lumiere_video.lumiere_core.pipeline import LumierePipeline, Model
 from lumiere_video.lumiere_core.sampling import network_call, plan_sampling, sample_base
-from lumiere_video.lumiere_core.toy_world import object_track, sample_scene
 from lumiere_video.lumiere_core.training.masks import TASKS, change_mask
+from lumiere_video.lumiere_core.world.cast import drawn_shapes
+from lumiere_video.lumiere_core.world.render import render_scenes
+from lumiere_video.lumiere_core.world.scene import Scene, SceneSampler
 
 CPU = torch.device("cpu")
 
@@ -284,6 +289,23 @@ def test_the_network_hears_what_is_known(pipeline):
     assert torch.equal(videos[1], run(pipeline.base, first))
 
 
+@pytest.mark.parametrize("patch", [2, 4])
+def test_known_pixels_are_exact_and_heard_by_a_network_of_patches(pipeline, patch):
+    torch.manual_seed(0)
+    levels = (LevelConfig(8), LevelConfig(32, attention=True))
+    still = STUNet(UNetConfig(levels, text_dim=32, attention_head_dim=16, norm_groups=4, patch=patch))
+    network = widen_input(still, 7).eval()
+    torch.nn.init.normal_(network.conv_in.weight.data[:, 3 * patch**2 :], std=0.3)
+    info = dataclasses.replace(pipeline.base.info, config=network.config.to_dict())
+    model = Model(info, network, pipeline.base.encoder)
+    condition, other = (Given("inpaint", images(12, seed=seed), mask=hole()).condition(12, (8, 8)) for seed in (0, 1))
+    video, heard = run(model, condition, known=condition), run(model, other)
+    kept = (condition.change_mask == 0).expand_as(video)
+    assert torch.equal(video[kept], condition.clip[kept])
+    assert (video - condition.clip)[~kept].abs().mean() > 0.05
+    assert (run(model, condition) - heard).abs().mean() > 1e-3
+
+
 def test_every_window_hears_its_own_part(pipeline):
     """A network without temporal layers makes the same of windows as of the whole clip."""
     condition = GIVEN["inpaint"].condition(12, (8, 8))
@@ -341,14 +363,27 @@ def test_a_video_to_start_from(pipeline):
 # Masks that training draws
 
 
+SIZES = [(32, 32), (24, 40), (40, 24)]
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    return drawn_shapes()
+
+
+def drawn_masks(shapes, task, size, count=20):
+    """(scene, its times, mask) of random scenes."""
+    rng, sample, times = np.random.default_rng(0), SceneSampler(shapes, "train", 0.3), np.arange(16) / 16 * 5
+    for _ in range(count):
+        scene = sample(rng)
+        yield scene, times, change_mask(task, scene, times, size, rng)
+
+
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("task", TASKS)
-def test_training_masks_fit_their_task(task):
-    rng = np.random.default_rng(0)
-    times = np.arange(16) / 16 * 5
-    for _ in range(20):
-        scene = sample_scene(rng, "train", 0.3)
-        mask = change_mask(task, scene, times, 32, rng)
-        assert mask.shape == (16, 32, 32) and set(np.unique(mask)) <= {0.0, 1.0}
+def test_training_masks_fit_their_task(shapes, task, size):
+    for _, _, mask in drawn_masks(shapes, task, size):
+        assert mask.shape == (16, *size) and set(np.unique(mask)) <= {0.0, 1.0}
         whole = {0.0: 0, 1.0: 0} | dict(zip(*np.unique(mask.mean((1, 2)), return_counts=True), strict=True))
         if task in ("text", "first_frame", "first_last", "keyframes", "extend"):
             assert whole[0.0] + whole[1.0] == 16
@@ -356,15 +391,30 @@ def test_training_masks_fit_their_task(task):
                 task, (1, 9)
             )
             assert low <= whole[0.0] <= high
+            assert task not in ("first_frame", "extend") or not mask[0].any()
         elif task == "region":
             assert not mask[0].any() and (mask[1:] == mask[1]).all()
-            for moving in scene.objects:
-                if moving.motion != "staying still":
-                    track = object_track(moving, times[1:])
-                    inside = (np.abs(track.x - 0.5) < 0.5) & (np.abs(track.y - 0.5) < 0.5)
-                    columns, rows = ((v[inside] * 32).astype(int) for v in (track.x, track.y))
-                    assert mask[1, rows, columns].all()
         else:
             assert 0 < mask.mean() < 1
-    with pytest.raises(ValueError, match="task must be one of text, first_frame"):
-        change_mask("dream", scene, times, 32, rng)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("task", ["track", "box", "region"])
+def test_training_masks_hide_what_they_are_about(shapes, task, size):
+    """Of a lone object that a mask follows no pixel is left, and what a region leaves out rests; some boxes miss it."""
+    hidden, left = [], []
+    for scene, times, mask in drawn_masks(shapes, task, size, 36):
+        if len(scene.actors) == 1:
+            clip = render_scenes(shapes, [scene], [times], *size)[0].numpy()
+            empty = render_scenes(shapes, [Scene((), scene.background, scene.knobs)], [times], *size)[0].numpy()
+            shows, changes = (np.abs(clip - other).max(0) > 0.1 for other in (empty, clip[:, :1]))
+            hidden.append((shows & (mask == 1)).any())
+            left.append(((changes if task == "region" else shows) & (mask == 0)).any())
+    assert len(left) > 20 and np.mean(hidden) > 0.8
+    assert np.mean(left) < (0.5 if task == "box" else 1e-9)
+
+
+def test_an_unknown_task_is_named(shapes):
+    scene, times, _ = next(drawn_masks(shapes, "text", (8, 8)))
+    with pytest.raises(ValueError, match="task must be one of text, first_frame.*; got 'dream'"):
+        change_mask("dream", scene, times, (8, 8), np.random.default_rng(0))

@@ -88,13 +88,20 @@ def test_text_to_image_checkpoints_make_images(tiny):
 
 @pytest.mark.parametrize("windows", [{}, {"window": 12}, {"window": 6, "overlap": 0}, {"window": 5, "overlap": 4}])
 @pytest.mark.parametrize("fuse", ["flat", "hann"])
-def test_an_ssr_that_only_upsamples_does_so_for_every_window_layout(pipeline, windows, fuse):
-    info = dataclasses.replace(pipeline.ssr.info, scheduler="simple", noise_level=0)
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_an_ssr_that_only_upsamples_does_so_for_every_window_layout(pipeline, windows, fuse, align_corners):
+    info = dataclasses.replace(pipeline.ssr.info, scheduler="simple", noise_level=0, align_corners=align_corners)
     ssr = Model(info, Upsampler(), pipeline.ssr.encoder)
     upsampling = LumierePipeline(pipeline.base, ssr, pipeline.device, pipeline.dtype)
     clip = upsampling.generate("a star", frames=20, ssr_steps=3, fuse=fuse, **windows)
-    expected = upsample(clip.low_res.permute(3, 0, 1, 2)[None], 4)[0].permute(1, 2, 3, 0)
+    expected, other = (
+        upsample(clip.low_res.permute(3, 0, 1, 2)[None], 4, corners)[0].permute(1, 2, 3, 0)
+        for corners in (align_corners, not align_corners)
+    )
     torch.testing.assert_close(clip.frames, expected, atol=0.03, rtol=0)
+    assert (clip.frames - other).abs().max() > 0.1
+    again = upsampling.upscale(clip.low_res, "a star", steps=3)
+    torch.testing.assert_close(again, expected, atol=0.03, rtol=0)
 
 
 class Upsampler:

@@ -119,9 +119,9 @@ def test_a_read_only_folder_is_refused():
         check_output("/proc/1/clip.mp4")
 
 
-@pytest.mark.parametrize("shape", [(0, 4, 4, 3), (4, 4, 3), (2, 4, 4, 4)])
+@pytest.mark.parametrize("shape", [(0, 4, 4, 3), (4, 4, 3), (2, 4, 4, 5)])
 def test_other_shapes_are_refused(tmp_path, shape):
-    with pytest.raises(ValueError, match=r"frames must have shape \(T, H, W, 3\)"):
+    with pytest.raises(ValueError, match=r"frames must have shape \(T, H, W, 3 or 4\)"):
         write_video(tmp_path / "clip.mp4", torch.zeros(shape), 16.0)
     assert not list(tmp_path.iterdir())
 

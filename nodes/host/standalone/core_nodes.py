@@ -110,7 +110,7 @@ def SaveVideo(video, filename_prefix, format, codec=None):
 def SaveAnimatedWEBP(images, filename_prefix, fps, lossless, quality, method):
     path = output_path(filename_prefix, ".webp")
     options = {"lossless": lossless, "quality": quality, "method": WEBP_METHODS[method]}
-    write_video(path, images[..., :3], fps, settings().metadata, **options)
+    write_video(path, images, fps, settings().metadata, **options)
     return io.NodeOutput(images, files=[path])
 
 
@@ -213,7 +213,7 @@ def _write_images(images: torch.Tensor, prefix: str) -> list[Path]:
     for key, text in settings().metadata.items():
         metadata.add_text(key, text)
     files = []
-    for pixels in to_uint8(images[..., :3]):
+    for pixels in to_uint8(images):
         files.append(output_path(prefix, ".png"))
         with atomic_path(files[-1]) as temporary:
             Image.fromarray(pixels).save(temporary, pnginfo=metadata)
