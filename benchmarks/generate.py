@@ -52,8 +52,8 @@ def stages(times: Path, arguments: list[str]) -> None:
         laps[name] = laps.get(name, 0.0) + now - last
         last = now
 
-    from lumiere_video import cli
-    from lumiere_video.lumiere_core import progress
+    from lumiere_video.commands import main as cli
+    from lumiere_video.lumiere_core.runtime import progress
 
     class Clock(progress.StageBars):
         def __call__(self, stage: str, done: int, total: int) -> None:

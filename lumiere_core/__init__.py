@@ -1,4 +1,4 @@
-"""Lumiere in plain torch: networks, diffusion, MultiDiffusion, training, evaluation. Knows nothing of ComfyUI.
+"""Lumiere in plain torch: networks, diffusion, MultiDiffusion, training. Knows nothing of ComfyUI.
 
 The names below are imported when they are first used, so that importing the package costs nothing.
 """
@@ -8,18 +8,18 @@ from importlib import import_module
 _EXPORTS = {
     "Clip": "pipeline",
     "LumierePipeline": "pipeline",
-    "CheckpointInfo": "checkpoint",
-    "load_checkpoint": "checkpoint",
-    "load_info": "checkpoint",
-    "load_stunet": "checkpoint",
-    "save_checkpoint": "checkpoint",
+    "CheckpointInfo": "checkpoints.format",
+    "load_checkpoint": "checkpoints.format",
+    "load_info": "checkpoints.format",
+    "load_stunet": "checkpoints.format",
+    "save_checkpoint": "checkpoints.format",
     "STUNet": "networks",
     "UNetConfig": "networks",
     "inflate": "networks",
-    "TextEncoder": "text",
-    "load_text_encoder": "text",
-    "read_video": "video_io",
-    "write_video": "video_io",
+    "TextEncoder": "conditioning.text",
+    "load_text_encoder": "conditioning.text",
+    "read_video": "video.files",
+    "write_video": "video.files",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import torch
 
-from . import bundled
-from .checkpoint import CheckpointInfo, load_stunet
-from .conditioning import CONDITION_CHANNELS, Condition, Given
-from .devices import resolve_device, resolve_dtype
-from .fitting import fit_video
-from .memory import clear_out_of_memory, require_clip_memory
+from .checkpoints import bundled
+from .checkpoints.format import CheckpointInfo, load_stunet
+from .conditioning.fitting import fit_video
+from .conditioning.given import CONDITION_CHANNELS, Condition, Given
+from .conditioning.text import TextEncoder, load_text_encoder
+from .conditioning.vocabulary import check_prompt, taught
 from .networks import STUNet
+from .runtime.devices import resolve_device, resolve_dtype
+from .runtime.memory import clear_out_of_memory, require_clip_memory
 from .sampling import SamplingPlan, network_call, plan_sampling, sample_base, super_resolve
 from .style import Style, stylize
-from .text import TextEncoder, load_text_encoder
-from .video_tensor import frames_to_video, video_to_frames
-from .vocabulary import check_prompt, taught
+from .video.tensors import frames_to_video, video_to_frames
 
 BASE_STAGE, SSR_STAGE = "base", "super-resolution"
 BASE_CHANNELS = (3, 3 + CONDITION_CHANNELS)  # a text-to-video net's, a conditional one's

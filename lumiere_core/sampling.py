@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from .checkpoint import CheckpointInfo
-from .conditioning import CONDITION_CHANNELS, Condition, condition_channels, hears_condition, join_condition
+from .checkpoints.format import CheckpointInfo
+from .conditioning.given import CONDITION_CHANNELS, Condition, condition_channels, hears_condition, join_condition
+from .conditioning.low_res import condition_low_res
 from .diffusion import (
     SAMPLERS,
     SPACINGS,
@@ -25,7 +26,6 @@ from .diffusion import (
     denoiser,
     dynamic_threshold,
     finite_callback,
-    halve_on_out_of_memory,
     initial_noise,
     keep_known,
     multidiffusion,
@@ -36,7 +36,7 @@ from .diffusion import (
     sampling_sigmas,
 )
 from .networks import STUNet
-from .ssr import condition_low_res
+from .runtime.out_of_memory import halve_on_out_of_memory
 
 TEXT_ONLY = (
     "this network was not trained on conditions (it has 3 input channels): known pixels are kept, but the rest of the "

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from .checkpoint import load_info, load_tensors
+from .checkpoints.format import load_info, load_tensors
 from .networks import STUNet
 from .networks.inflation import TEMPORAL_PREFIX
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from ..lumiere_core.checkpoint import CheckpointInfo
-from ..lumiere_core.conditioning import Condition
+from ..lumiere_core.checkpoints.format import CheckpointInfo
+from ..lumiere_core.conditioning.given import Condition
 
 
 @contextmanager

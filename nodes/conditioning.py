@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..lumiere_core.conditioning import Given, masked_clip, parse_indices
-from ..lumiere_core.fitting import join_images
-from ..lumiere_core.video_tensor import video_to_frames
+from ..lumiere_core.conditioning.fitting import join_images
+from ..lumiere_core.conditioning.given import Given, masked_clip, parse_indices
+from ..lumiere_core.video.tensors import video_to_frames
 from . import inputs
 from .checks import frames_of_images, named, with_values
 from .host import io

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..lumiere_core.diagnostics import diagnostics_image, figures_text
+from ..lumiere_core.video.diagnostics import diagnostics_image, figures_text
 from . import inputs
 from .checks import frames_of_images, named
 from .host import io

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..lumiere_core.conditioning.fitting import FITS
 from ..lumiere_core.diffusion import SAMPLERS, SPACINGS, WEIGHTS
-from ..lumiere_core.fitting import FITS
 from .host import io
 
 CATEGORY = "Lumiere"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..lumiere_core.fitting import fit_video
-from ..lumiere_core.video_tensor import video_to_frames
+from ..lumiere_core.conditioning.fitting import fit_video
+from ..lumiere_core.video.tensors import video_to_frames
 from . import inputs
 from .checks import frames_of_images, named, video_of_latent
 from .host import io

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..lumiere_core.sampling import plan_sampling
-from ..lumiere_core.video_tensor import video_to_frames
+from ..lumiere_core.video.tensors import video_to_frames
 from . import host, inputs
 from .checks import check_conditioning, chosen, named, video_of_latent
 from .host import io

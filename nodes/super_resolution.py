@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ..lumiere_core.conditioning import Condition
+from ..lumiere_core.conditioning.given import Condition
 from ..lumiere_core.sampling import plan_sampling, super_resolve
-from ..lumiere_core.video_tensor import frames_to_video, video_to_frames
+from ..lumiere_core.video.tensors import frames_to_video, video_to_frames
 from . import host, inputs
 from .checks import check_conditioning, chosen, frames_of_images, named, one_text, with_values
 from .host import io

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..lumiere_core.transparency import TOLERANCE, key_out
+from ..lumiere_core.video.transparency import TOLERANCE, key_out
 from . import inputs
 from .checks import frames_of_images, named
 from .host import io

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lumiere_video.lumiere_core.checkpoint import CheckpointInfo, save_checkpoint
+from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, save_checkpoint
+from lumiere_video.lumiere_core.conditioning.text import build_text_encoder, text_info, text_tensors
 from lumiere_video.lumiere_core.networks import (
     LevelConfig,
     STUNet,
@@ -15,7 +16,6 @@ from lumiere_video.lumiere_core.networks import (
     inflate,
     widen_input,
 )
-from lumiere_video.lumiere_core.text import build_text_encoder, text_info, text_tensors
 
 TEXT_CONFIG = {"vocab_size": 384, "d_model": 32, "d_kv": 8, "num_heads": 4, "num_layers": 1, "d_ff": 32}
 MAX_TOKENS = 32

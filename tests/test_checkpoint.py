@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lumiere_video.lumiere_core.checkpoint import (
+from lumiere_video.lumiere_core.checkpoints.format import (
     METADATA_KEY,
     CheckpointInfo,
     atomic_path,
@@ -169,7 +169,7 @@ def test_a_failed_save_keeps_the_old_checkpoint(saved, monkeypatch):
             file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lumiere_video.lumiere_core.checkpoint.save_file", full_disk)
+    monkeypatch.setattr("lumiere_video.lumiere_core.checkpoints.format.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(path, network.state_dict(), info_of(network))
     assert list(path.parent.iterdir()) == [path]

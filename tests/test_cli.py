@@ -12,11 +12,13 @@ import torch
 from PIL import Image, ImageSequence
 from safetensors.torch import load_file, save_file
 
-from lumiere_video import cli
-from lumiere_video.lumiere_core import bundled, progress, video_io
-from lumiere_video.lumiere_core.checkpoint import load_checkpoint, load_info, save_checkpoint
+from lumiere_video.commands import main as cli
+from lumiere_video.lumiere_core.checkpoints import bundled
+from lumiere_video.lumiere_core.checkpoints.format import load_checkpoint, load_info, save_checkpoint
 from lumiere_video.lumiere_core.diffusion import SAMPLERS, SPACINGS, WEIGHTS
 from lumiere_video.lumiere_core.pipeline import Clip, LumierePipeline
+from lumiere_video.lumiere_core.runtime import progress
+from lumiere_video.lumiere_core.video import files as video_io
 
 PROMPT = "a red circle moving right"
 
@@ -322,7 +324,7 @@ def test_a_real_interrupt_ends_the_command(tiny, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "lumiere_video.cli",
+        "lumiere_video.commands",
         "generate",
         PROMPT,
         "--output",
@@ -379,11 +381,9 @@ def called(monkeypatch):
     """What the evaluation was called with; nothing is computed."""
     calls = []
     for name in ("run.evaluate", "applications.evaluate_task"):
-        monkeypatch.setattr(
-            f"lumiere_video.lumiere_core.evaluation.{name}", lambda *given, **_: calls.append(given) or {}
-        )
+        monkeypatch.setattr(f"lumiere_video.evaluation.{name}", lambda *given, **_: calls.append(given) or {})
     for name in ("report.markdown_table", "application_report.application_table"):
-        monkeypatch.setattr(f"lumiere_video.lumiere_core.evaluation.{name}", lambda _: "")
+        monkeypatch.setattr(f"lumiere_video.evaluation.{name}", lambda _: "")
     return calls
 
 
@@ -462,7 +462,7 @@ def test_train_takes_a_cast(tmp_path, stickers, capsys):
 
 def test_a_missing_extra_is_named(tiny, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    monkeypatch.delitem(sys.modules, "lumiere_video.lumiere_core.describe", raising=False)
+    monkeypatch.delitem(sys.modules, "lumiere_video.lumiere_core.checkpoints.summary", raising=False)
     assert cli.main(["info", str(tiny.base)]) == 2
     assert "pip install 'lumiere-video[train]'" in capsys.readouterr().err
 

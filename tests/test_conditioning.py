@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lumiere_video.lumiere_core.conditioning import (
+from lumiere_video.lumiere_core.conditioning.fitting import feather_mask, fit_mask, fit_video, grow_mask
+from lumiere_video.lumiere_core.conditioning.given import (
     MODES,
     Given,
     condition_channels,
@@ -14,14 +15,14 @@ from lumiere_video.lumiere_core.conditioning import (
     parse_indices,
     resolve_indices,
 )
-from lumiere_video.lumiere_core.fitting import feather_mask, fit_mask, fit_video, grow_mask
 from lumiere_video.lumiere_core.networks import LevelConfig, STUNet, UNetConfig, widen_input
 from lumiere_video.lumiere_core.pipeline import LumierePipeline, Model
 from lumiere_video.lumiere_core.sampling import network_call, plan_sampling, sample_base
 from lumiere_video.lumiere_core.training.masks import TASKS, change_mask
-from lumiere_video.lumiere_core.world.cast import drawn_shapes
-from lumiere_video.lumiere_core.world.render import render_scenes
-from lumiere_video.lumiere_core.world.scene import Scene, SceneSampler
+from lumiere_video.world.cast import drawn_shapes
+from lumiere_video.world.render import render_scenes
+from lumiere_video.world.scene import Scene, SceneSampler
+from lumiere_video.world.source import places_of
 
 CPU = torch.device("cpu")
 
@@ -376,7 +377,7 @@ def drawn_masks(shapes, task, size, count=20):
     rng, sample, times = np.random.default_rng(0), SceneSampler(shapes, "train", 0.3), np.arange(16) / 16 * 5
     for _ in range(count):
         scene = sample(rng)
-        yield scene, times, change_mask(task, scene, times, size, rng)
+        yield scene, times, change_mask(task, places_of(scene, times), (len(times), *size), rng)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -417,4 +418,14 @@ def test_training_masks_hide_what_they_are_about(shapes, task, size):
 def test_an_unknown_task_is_named(shapes):
     scene, times, _ = next(drawn_masks(shapes, "text", (8, 8)))
     with pytest.raises(ValueError, match="task must be one of text, first_frame.*; got 'dream'"):
-        change_mask("dream", scene, times, (8, 8), np.random.default_rng(0))
+        change_mask("dream", places_of(scene, times), (16, 8, 8), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_masks_need_not_know_what_is_where(task):
+    """Clips of a folder of videos come without places: boxes lie anywhere then."""
+    rng = np.random.default_rng(0)
+    masks = np.stack([change_mask(task, (), (16, 12, 20), rng) for _ in range(40)])
+    assert masks.shape == (40, 16, 12, 20) and set(np.unique(masks)) <= {0.0, 1.0} and masks.any()
+    if task in ("box", "track", "region", "outpaint"):
+        assert 0.05 < masks[:, 1:].mean() < 0.95 and len({mask.tobytes() for mask in masks}) > 30

@@ -8,27 +8,27 @@ import numpy as np
 import pytest
 import torch
 
-from lumiere_video.lumiere_core.checkpoint import CheckpointInfo
-from lumiere_video.lumiere_core.diffusion import plan_windows
-from lumiere_video.lumiere_core.evaluation.enlargement import (
+from lumiere_video.evaluation.enlargement import (
     compare_enlargement,
     largest_shift,
     make_small,
     psnr,
     shifts,
 )
-from lumiere_video.lumiere_core.evaluation.filming import film_scene
-from lumiere_video.lumiere_core.evaluation.prompts import SPLITS, plan_prompts
-from lumiere_video.lumiere_core.evaluation.report import markdown_table, training_record
-from lumiere_video.lumiere_core.evaluation.run import evaluate
-from lumiere_video.lumiere_core.evaluation.seams import describe_layout, plan_layouts
-from lumiere_video.lumiere_core.evaluation.stills import evaluate_stills
+from lumiere_video.evaluation.filming import film_scene
+from lumiere_video.evaluation.prompts import SPLITS, plan_prompts
+from lumiere_video.evaluation.report import markdown_table, training_record
+from lumiere_video.evaluation.run import evaluate
+from lumiere_video.evaluation.seams import describe_layout, plan_layouts
+from lumiere_video.evaluation.stills import evaluate_stills
+from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo
+from lumiere_video.lumiere_core.diffusion import plan_windows
 from lumiere_video.lumiere_core.pipeline import Clip, LumierePipeline
-from lumiere_video.lumiere_core.world.backgrounds import BACKGROUNDS
-from lumiere_video.lumiere_core.world.captions import background_phrases
-from lumiere_video.lumiere_core.world.cast import drawn_shapes
-from lumiere_video.lumiere_core.world.motions import MOTIONS, PACES
-from lumiere_video.lumiere_core.world.scene import combinations, make_scene
+from lumiere_video.world.backgrounds import BACKGROUNDS
+from lumiere_video.world.captions import background_phrases
+from lumiere_video.world.cast import drawn_shapes
+from lumiere_video.world.motions import MOTIONS, PACES
+from lumiere_video.world.scene import combinations, make_scene
 
 TRAITS = ("noun", "noun_top5", "motion", "background")
 SIDE = 32

@@ -10,19 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lumiere_video import cli
-from lumiere_video.lumiere_core import bundled
-from lumiere_video.lumiere_core.checkpoint import CheckpointInfo, load_info
-from lumiere_video.lumiere_core.evaluation import applications
-from lumiere_video.lumiere_core.evaluation.application_report import (
+from lumiere_video.commands import main as cli
+from lumiere_video.evaluation import applications
+from lumiere_video.evaluation.application_report import (
     application_record,
     application_table,
     record_application,
 )
-from lumiere_video.lumiere_core.evaluation.applications import check_tasks, evaluate_task, plan_task
-from lumiere_video.lumiere_core.evaluation.findings import passage, patch_statistics, path_correlation
-from lumiere_video.lumiere_core.evaluation.judge import judge_clip
-from lumiere_video.lumiere_core.evaluation.planning import (
+from lumiere_video.evaluation.applications import check_tasks, evaluate_task, plan_task
+from lumiere_video.evaluation.findings import passage, patch_statistics, path_correlation
+from lumiere_video.evaluation.judge import judge_clip
+from lumiere_video.evaluation.planning import (
     ALPHAS,
     LENGTHS,
     SHAPES,
@@ -34,11 +32,13 @@ from lumiere_video.lumiere_core.evaluation.planning import (
     plan_changed,
     shoot,
 )
+from lumiere_video.lumiere_core.checkpoints import bundled
+from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, load_info
 from lumiere_video.lumiere_core.pipeline import DEFAULT_STRENGTH, Clip, LumierePipeline
 from lumiere_video.lumiere_core.training.release import record_evaluation
-from lumiere_video.lumiere_core.world.cast import Cast, drawn_shapes
-from lumiere_video.lumiere_core.world.looks import draw_still
-from lumiere_video.lumiere_core.world.scene import make_scene
+from lumiere_video.world.cast import Cast, drawn_shapes
+from lumiere_video.world.looks import draw_still
+from lumiere_video.world.scene import make_scene
 
 CAST = drawn_shapes()
 FILM = Film(40, 32, 32)

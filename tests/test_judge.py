@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lumiere_video.lumiere_core.evaluation import (
+from lumiere_video.evaluation import (
     adjacent_frame_mse,
     boundary_to_interior_ratio,
     judge_clip,
@@ -13,11 +13,11 @@ from lumiere_video.lumiere_core.evaluation import (
     size_jump,
     wilson_interval,
 )
-from lumiere_video.lumiere_core.evaluation.filming import film_scene
-from lumiere_video.lumiere_core.world.backgrounds import BACKGROUNDS
-from lumiere_video.lumiere_core.world.cast import drawn_shapes
-from lumiere_video.lumiere_core.world.motions import CLIP_SECONDS, MOTIONS, PACES, has_pace
-from lumiere_video.lumiere_core.world.scene import SceneSampler, make_scene
+from lumiere_video.evaluation.filming import film_scene
+from lumiere_video.world.backgrounds import BACKGROUNDS
+from lumiere_video.world.cast import drawn_shapes
+from lumiere_video.world.motions import CLIP_SECONDS, MOTIONS, PACES, has_pace
+from lumiere_video.world.scene import SceneSampler, make_scene
 
 TRAITS = ("noun", "motion", "background")
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lumiere_video.lumiere_core.world.cast import drawn_shapes
-from lumiere_video.lumiere_core.world.looks import (
+from lumiere_video.world.cast import drawn_shapes
+from lumiere_video.world.looks import (
     CANVAS,
     INK,
     LOOKS,
@@ -19,9 +19,9 @@ from lumiere_video.lumiere_core.world.looks import (
     smooth_noise,
     write_stills,
 )
-from lumiere_video.lumiere_core.world.motions import Motion
-from lumiere_video.lumiere_core.world.render import render_scenes
-from lumiere_video.lumiere_core.world.scene import Actor, Scene, SceneSampler
+from lumiere_video.world.motions import Motion
+from lumiere_video.world.render import render_scenes
+from lumiere_video.world.scene import Actor, Scene, SceneSampler
 
 STYLED = ("line_drawing", "watercolor")
 CAST = drawn_shapes()

@@ -16,12 +16,12 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-CODE_FOLDERS = ("lumiere_core", "nodes")
+CODE_FOLDERS = ("lumiere_core", "world", "evaluation", "nodes", "runner", "commands")
 HOST = "nodes/host/"
 
 
 def sources() -> list[Path]:
-    files = [ROOT / "__init__.py", ROOT / "cli.py"]
+    files = [ROOT / "__init__.py"]
     return files + [file for folder in CODE_FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -161,7 +161,7 @@ def test_lazy_names_are_there():
 
 def test_generating_does_not_need_opencv(tiny, tmp_path):
     code = (
-        "import sys; sys.modules['cv2'] = None; from lumiere_video import cli; "
+        "import sys; sys.modules['cv2'] = None; from lumiere_video.commands import main as cli; "
         f"sys.exit(cli.main(['generate', 'a star', '--output', {str(tmp_path / 'a.mp4')!r}, '--frames', '1', "
         f"'--checkpoint', {str(tiny.base)!r}, '--ssr-checkpoint', {str(tiny.ssr)!r}]))"
     )

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lumiere_video.lumiere_core import devices, memory
-from lumiere_video.lumiere_core.checkpoint import load_info
+from lumiere_video.lumiere_core.checkpoints.format import load_info
+from lumiere_video.lumiere_core.conditioning.low_res import upsample
 from lumiere_video.lumiere_core.diffusion import NoiseSchedule, augmentation_noise, initial_noise
 from lumiere_video.lumiere_core.networks import LevelConfig, UNetConfig
 from lumiere_video.lumiere_core.pipeline import LumierePipeline, Model
+from lumiere_video.lumiere_core.runtime import devices, memory
 from lumiere_video.lumiere_core.sampling import network_call, plan_sampling
-from lumiere_video.lumiere_core.ssr import upsample
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
-from lumiere_video import cli
+from lumiere_video.commands import main as cli
 from lumiere_video.lumiere_core.training import load_recipe
 from lumiere_video.lumiere_core.training.rehearsal import STEPS, rehearse
+from lumiere_video.world.source import world_sources
 
 RECIPE = """
 name = "small"
@@ -54,8 +55,12 @@ def recipe_file(tmp_path):
     return file
 
 
+def sources(recipe_file):
+    return world_sources(load_recipe(recipe_file))
+
+
 def test_every_phase_is_timed_and_the_next_stage_finds_its_start(recipe_file):
-    phases = list(rehearse(load_recipe(recipe_file), device="cpu"))
+    phases = list(rehearse(load_recipe(recipe_file), sources(recipe_file), device="cpu"))
     assert [(p.stage, p.number, p.steps) for p in phases] == [("words", 1, 7200), ("stills", 1, 100), ("stills", 2, 50)]
     assert all(0 < p.batch_seconds < p.seconds for p in phases)
     assert phases[0].hours == pytest.approx(2 * phases[0].seconds)
@@ -71,7 +76,7 @@ def test_batches_can_be_made_smaller(recipe_file, monkeypatch):
         return train_step(run, batch)
 
     monkeypatch.setattr(StageRun, "train_step", watch)
-    list(rehearse(load_recipe(recipe_file), most_clips=3, device="cpu"))
+    list(rehearse(load_recipe(recipe_file), sources(recipe_file), most_clips=3, device="cpu"))
     assert seen == [3] * STEPS + [3] * STEPS + [2] * STEPS
 
 
@@ -79,7 +84,9 @@ def test_what_would_stop_the_training_later_stops_it_at_once(recipe_file):
     recipe = load_recipe(recipe_file)
     stills = dataclasses.replace(recipe.stages[1], network={**recipe.stages[1].network, "text_dim": 64})
     with pytest.raises(ValueError, match="text_dim = 32"):
-        list(rehearse(dataclasses.replace(recipe, stages=(recipe.stages[0], stills)), device="cpu"))
+        list(
+            rehearse(dataclasses.replace(recipe, stages=(recipe.stages[0], stills)), sources(recipe_file), device="cpu")
+        )
 
 
 def test_the_command_keeps_nothing(recipe_file, tmp_path, monkeypatch, capsys):

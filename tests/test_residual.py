@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
+from lumiere_video.lumiere_core.conditioning.low_res import upsample
 from lumiere_video.lumiere_core.diffusion import NoiseSchedule, denoiser, predicted_x0, training_target, v_of
 from lumiere_video.lumiere_core.diffusion.denoiser import RESIDUAL_STD
 from lumiere_video.lumiere_core.sampling import plan_sampling, super_resolve
-from lumiere_video.lumiere_core.ssr import upsample
 
 SIGMAS = torch.tensor([0.02, 0.7, 40.0])
 
@@ -57,7 +57,7 @@ def test_windows_and_tiles_each_have_their_part_of_the_small_clip(pipeline_info,
 
 @pytest.fixture
 def pipeline_info(tiny):
-    from lumiere_video.lumiere_core.checkpoint import load_info
+    from lumiere_video.lumiere_core.checkpoints.format import load_info
 
     return dataclasses.replace(load_info(tiny.ssr), prediction="residual", align_corners=False)
 

@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from lumiere_video import cli
-from lumiere_video.lumiere_core.video_io import read_video, to_uint8, write_video
-from lumiere_video.nodes.host.standalone import io, run
+from lumiere_video.commands import main as cli
+from lumiere_video.commands import run as run_command
+from lumiere_video.lumiere_core.video.files import read_video, to_uint8, write_video
+from lumiere_video.nodes.host.standalone import io
 from lumiere_video.nodes.host.standalone.models import Settings
+from lumiere_video.runner import run
 
 
 def api(class_type, **inputs):
@@ -193,7 +195,7 @@ def test_a_webp_carries_the_canvas(lumiere):
 
 
 def test_alpha_becomes_the_mask_and_animations_give_all_frames(lumiere):
-    from lumiere_video.nodes.host.standalone.core_nodes import _read_image
+    from lumiere_video.runner.core_nodes import _read_image
 
     images, mask = _read_image(lumiere.media / "a.png")
     assert images.shape == (1, 6, 10, 3) and torch.equal(mask, torch.zeros(1, 64, 64))
@@ -351,7 +353,7 @@ def test_bad_assignments(lumiere, assignment, message):
 
 @pytest.mark.parametrize("option", ["--list", "--set=1.image=a.png"])
 def test_it_is_not_for_comfyuis_own_folder(lumiere, monkeypatch, option):
-    monkeypatch.setattr(cli, "find_spec", lambda name: name)
+    monkeypatch.setattr(run_command, "find_spec", lambda name: name)
     assert_refused(lumiere(COPY, option), "ComfyUI is found from here .installed, or in this folder.")
 
 
@@ -394,7 +396,7 @@ def test_what_fails_in_a_node_names_it(lumiere, monkeypatch):
     def fail(*_):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("lumiere_video.nodes.host.standalone.core_nodes._read_image", fail)
+    monkeypatch.setattr("lumiere_video.runner.core_nodes._read_image", fail)
     assert_refused(lumiere(COPY), r"^lumiere: error: node 1 \(LoadImage\): two lines$")
 
 

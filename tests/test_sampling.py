@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from lumiere_video.lumiere_core.checkpoint import load_info
-from lumiere_video.lumiere_core.diffusion import halve_on_out_of_memory, initial_noise, multidiffusion, plan_windows
+from lumiere_video.lumiere_core.checkpoints.format import load_info
+from lumiere_video.lumiere_core.diffusion import initial_noise, multidiffusion, plan_windows
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
+from lumiere_video.lumiere_core.runtime.out_of_memory import halve_on_out_of_memory
 from lumiere_video.lumiere_core.sampling import network_call, plan_sampling, sample, super_resolve
 
 CPU = torch.device("cpu")

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lumiere_video.lumiere_core.checkpoint import CheckpointInfo, load_info
+from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, load_info
+from lumiere_video.lumiere_core.conditioning.low_res import condition_low_res, upsample
 from lumiere_video.lumiere_core.diffusion import NoiseSchedule
 from lumiere_video.lumiere_core.sampling import plan_sampling, super_resolve
-from lumiere_video.lumiere_core.ssr import condition_low_res, upsample
 
 SCALE = 4
 

@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from lumiere_video.lumiere_core import sampling as core_sampling
-from lumiere_video.lumiere_core.checkpoint import load_checkpoint, save_checkpoint
+from lumiere_video.lumiere_core.checkpoints.format import load_checkpoint, save_checkpoint
 from lumiere_video.lumiere_core.sampling import plan_sampling
 from lumiere_video.nodes import host
 from lumiere_video.nodes.extension import NODES, LumiereExtension
 from lumiere_video.nodes.host import standalone
 from lumiere_video.nodes.host.standalone import io, models
-from lumiere_video.nodes.host.standalone.core_nodes import CORE_NODES
 from lumiere_video.nodes.host.standalone.models import Settings, using
 from lumiere_video.nodes.loaders import BASE_KINDS, SSR_KINDS
 from lumiere_video.nodes.masks import change_mask
+from lumiere_video.runner.core_nodes import CORE_NODES
 
 
 @pytest.fixture
@@ -240,7 +240,8 @@ def test_running_out_of_memory_is_one_clear_line(base):
 def test_tiles_need_the_memory_of_a_tile(base, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "lumiere_video.lumiere_core.memory.require_memory", lambda what, needed: asked.append(sum(needed.values()))
+        "lumiere_video.lumiere_core.runtime.memory.require_memory",
+        lambda what, needed: asked.append(sum(needed.values())),
     )
     for tile in (None, 4):
         with standalone.placed(base, small_plan(base.info, tile=tile), "Node"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lumiere_video.lumiere_core.checkpoint import load_checkpoint, load_stunet, save_checkpoint
+from lumiere_video.lumiere_core.checkpoints.format import load_checkpoint, load_stunet, save_checkpoint
 from lumiere_video.lumiere_core.networks import STUNet, text_to_image, widen_input
 from lumiere_video.lumiere_core.sampling import plan_sampling
 from lumiere_video.lumiere_core.style import load_style, stylize

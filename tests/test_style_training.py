@@ -14,20 +14,22 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from lumiere_video import cli
-from lumiere_video.lumiere_core.checkpoint import load_checkpoint, load_info, load_stunet, save_checkpoint
+from lumiere_video.commands import main as cli
+from lumiere_video.lumiere_core.checkpoints.format import load_checkpoint, load_info, load_stunet, save_checkpoint
 from lumiere_video.lumiere_core.networks import text_to_image, widen_input
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
 from lumiere_video.lumiere_core.style import load_style, stylize
-from lumiere_video.lumiere_core.training import character_recipe, load_recipe, style_recipe, train_style
-from lumiere_video.lumiere_core.training.characters import character_batches, character_cast
+from lumiere_video.lumiere_core.training import load_recipe, style_recipe, train_style
+from lumiere_video.lumiere_core.training.batches import stage_batches
+from lumiere_video.lumiere_core.training.image_folder import ImageFolder, picture_files, read_caption, read_square
 from lumiere_video.lumiere_core.training.parametrize import low_rank_tensors, train_low_rank
 from lumiere_video.lumiere_core.training.recipe import Phase
-from lumiere_video.lumiere_core.training.run import StageRun, build_batches, build_objective, trainable
-from lumiere_video.lumiere_core.training.stills import StillFolderBatches, picture_files, read_caption, read_square
-from lumiere_video.lumiere_core.world.captions import MOTION_PHRASES
-from lumiere_video.lumiere_core.world.cast import drawn_shapes, read_cutout
-from lumiere_video.lumiere_core.world.motions import MOTIONS
+from lumiere_video.lumiere_core.training.run import StageRun, build_objective, trainable
+from lumiere_video.world.captions import MOTION_PHRASES
+from lumiere_video.world.cast import drawn_shapes, read_cutout
+from lumiere_video.world.characters import character_cast, character_recipe
+from lumiere_video.world.motions import MOTIONS
+from lumiere_video.world.source import world_sources
 
 STEPS = 4
 
@@ -68,11 +70,23 @@ def output(tmp_path):
 
 
 def run(recipe, output, save_every_seconds=1e9):
-    return train_style(recipe, output, device="cpu", precision="no", save_every_seconds=save_every_seconds)
+    return train_style(
+        recipe,
+        output,
+        sources=world_sources(recipe, drawn_shapes()),
+        device="cpu",
+        precision="no",
+        save_every_seconds=save_every_seconds,
+    )
 
 
 def batches(recipe, **changes):
-    return StillFolderBatches(dataclasses.replace(recipe.stages[0], **changes), fake_tokens, recipe.seed)
+    stage = dataclasses.replace(recipe.stages[0], **changes)
+    return stage_batches(stage, fake_tokens, recipe.seed, ImageFolder(stage))
+
+
+def source_of(recipe, world=None):
+    return world_sources(recipe, world or drawn_shapes())(recipe.stages[0])
 
 
 def fake_tokens(texts):
@@ -179,7 +193,7 @@ def test_a_fresh_change_changes_nothing_and_a_trained_one_is_what_is_written(tin
 
 
 def test_only_the_change_is_trained(engine, recipe, tmp_path):
-    objective, _ = build_objective(recipe, recipe.stages[0], tmp_path, drawn_shapes())
+    objective, _ = build_objective(recipe, recipe.stages[0], tmp_path, source_of(recipe))
     names = trainable(objective)
     assert names and all(name.endswith((".up", ".down")) for name in names)
     assert not any("conv_in" in name for name in names)
@@ -212,10 +226,10 @@ def test_the_loss_falls(engine, tiny, tmp_path):
     folder = tmp_path / "white"
     folder.mkdir()
     Image.new("RGB", (8, 8), "white").save(folder / "white.png")
-    recipe = style_recipe(folder, tmp_path / "a.safetensors", tiny.t2i, rank=2, steps=60, batch=8, learning_rate=2e-2)
-    state = StageRun(recipe, recipe.stages[0], tmp_path, drawn_shapes(), "cpu", "no", False, 0)
-    data = StillFolderBatches(recipe.stages[0], state.tokenize, 0)
-    losses = [state.train_step(data[step])["loss"] for step in range(60)]
+    recipe = style_recipe(folder, tmp_path / "a.safetensors", tiny.t2i, rank=2, steps=90, batch=8, learning_rate=2e-2)
+    state = StageRun(recipe, recipe.stages[0], tmp_path, source_of(recipe), "cpu", "no", False, 0)
+    data = state.batches()
+    losses = [state.train_step(data[step])["loss"] for step in range(90)]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
 
 
@@ -365,7 +379,7 @@ def character(tiny, cutouts, tmp_path):
 
 
 def scenes_of(recipe, world=None):
-    return character_batches(recipe.stages[0], fake_tokens, recipe.seed, world or drawn_shapes())
+    return stage_batches(recipe.stages[0], fake_tokens, recipe.seed, source_of(recipe, world))
 
 
 def test_all_captions_of_a_character_say_its_one_name(character):
@@ -383,7 +397,7 @@ def test_every_picture_of_a_character_is_shown_and_nothing_else(character, cutou
     assert cast.names == ("zorp #0", "zorp #1") and {m.spoken_words for m in cast.members} == {("zorp",)}
     assert np.array_equal(cast.members[0].picture, read_cutout(cutouts / "front.png"))
     data, rng = scenes_of(character), np.random.default_rng(0)
-    assert {actor.name for _ in range(60) for actor in data.sample(rng).actors} == {"my zorp #0", "my zorp #1"}
+    assert {actor.name for _ in range(60) for actor in data.source.sample(rng).actors} == {"my zorp #0", "my zorp #1"}
     batch = data[0]
     assert batch["video"].shape == (3, 3, 1, 8, 8) and -1 <= batch["video"].min() < batch["video"].max() <= 1
 
@@ -393,7 +407,7 @@ def test_a_share_of_the_scenes_is_the_worlds(tiny, cutouts, tmp_path):
     recipe = character_recipe(cutouts, "zorp", tmp_path / "a.safetensors", tiny.base, world=world)
     assert (recipe.cast, recipe.stages[0].world_share) == ("shapes", 0.25)
     data, rng = scenes_of(recipe, world), np.random.default_rng(0)
-    first = [data.sample(rng).actors[0].name for _ in range(400)]
+    first = [data.source.sample(rng).actors[0].name for _ in range(400)]
     assert 70 < sum(name in world.names for name in first) < 130
     assert data[0]["video"].shape == (16, 3, 1, 8, 8)  # both are drawn
 
@@ -414,8 +428,8 @@ def test_a_character_is_learned(engine, cutouts, tiny, tmp_path):
     recipe = character_recipe(
         cutouts, "zorp", tmp_path / "a.safetensors", tiny.t2i, rank=4, steps=80, batch=8, learning_rate=2e-2
     )
-    state = StageRun(recipe, recipe.stages[0], tmp_path, drawn_shapes(), "cpu", "no", False, 0)
-    data = build_batches(recipe.stages[0], state.tokenize, 0, drawn_shapes())
+    state = StageRun(recipe, recipe.stages[0], tmp_path, source_of(recipe), "cpu", "no", False, 0)
+    data = state.batches()
     losses = [state.train_step(data[step])["loss"] for step in range(80)]
     assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
-from lumiere_video.lumiere_core.checkpoint import CheckpointInfo, save_checkpoint
-from lumiere_video.lumiere_core.text import (
+from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, save_checkpoint
+from lumiere_video.lumiere_core.conditioning.text import (
     IF_MAX_TOKENS,
     build_text_encoder,
     load_text_encoder,

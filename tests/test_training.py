@@ -15,19 +15,29 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from lumiere_video import lumiere_core
-from lumiere_video.lumiere_core.checkpoint import load_info, load_stunet
-from lumiere_video.lumiere_core.text import load_text_encoder
-from lumiere_video.lumiere_core.training import data, load_recipe, train
-from lumiere_video.lumiere_core.training.data import LENGTHS, SHAPES, WorldBatches, clip_seconds, draw_crop, vary_phase
+from lumiere_video.lumiere_core.checkpoints.format import load_info, load_stunet
+from lumiere_video.lumiere_core.conditioning.text import load_text_encoder
+from lumiere_video.lumiere_core.training import load_recipe, train
+from lumiere_video.lumiere_core.training.batches import (
+    LENGTHS,
+    SHAPES,
+    ClipBatches,
+    StageBatches,
+    stage_batches,
+    vary_phase,
+)
+from lumiere_video.lumiere_core.training.loss_plot import plot_losses
 from lumiere_video.lumiere_core.training.masks import TASKS
 from lumiere_video.lumiere_core.training.objectives import DiffusionObjective, build_network, min_snr_weight
 from lumiere_video.lumiere_core.training.optimizer import BETAS, NamedOptimizer
-from lumiere_video.lumiere_core.training.plot import plot_losses
-from lumiere_video.lumiere_core.training.recipe import Phase
+from lumiere_video.lumiere_core.training.recipe import Phase, Recipe
 from lumiere_video.lumiere_core.training.run import StageRun, build_objective, learning_rate_factor
-from lumiere_video.lumiere_core.world.cast import Cast, drawn_shapes
-from lumiere_video.lumiere_core.world.motions import CLIP_SECONDS, Motion
-from lumiere_video.lumiere_core.world.scene import Actor, Scene
+from lumiere_video.lumiere_core.training.source import Crop, Request
+from lumiere_video.world import source
+from lumiere_video.world.cast import Cast, drawn_shapes
+from lumiere_video.world.motions import CLIP_SECONDS, Motion
+from lumiere_video.world.scene import Actor, Scene
+from lumiere_video.world.source import clip_seconds, draw_window, world_sources
 
 MICRO = """
 name = "micro"
@@ -193,8 +203,13 @@ def finished(tmp_path_factory):
 
 def run(recipe, folder, stages=None, save_every_seconds=1e9):
     """Train on the CPU in float32; no state is saved on the way unless a test asks for it."""
-    options = {"cast": shapes(), "device": "cpu", "precision": "no", "save_every_seconds": save_every_seconds}
-    return train(recipe, folder, stages=stages, **options)
+    options = {"device": "cpu", "precision": "no", "save_every_seconds": save_every_seconds}
+    return train(recipe, folder, sources=shown, stages=stages, **options)
+
+
+def shown(stage):
+    """What a stage learns from."""
+    return world_sources(Recipe("micro", ()), shapes())(stage)
 
 
 def borrow(finished, folder, *names):
@@ -203,11 +218,11 @@ def borrow(finished, folder, *names):
 
 
 def stage_run(recipe, name, folder) -> StageRun:
-    return StageRun(recipe, recipe.stage(name), folder, shapes(), "cpu", "no", False, 0)
+    return StageRun(recipe, recipe.stage(name), folder, shown(recipe.stage(name)), "cpu", "no", False, 0)
 
 
-def batches(stage, seed=0, tokenize=lambda texts: (torch.zeros(len(texts), 1, dtype=torch.long),) * 2) -> WorldBatches:
-    return WorldBatches(stage, tokenize, seed, shapes())
+def batches(stage, seed=0, tokenize=lambda texts: (torch.zeros(len(texts), 1, dtype=torch.long),) * 2) -> StageBatches:
+    return stage_batches(stage, tokenize, seed, shown(stage))
 
 
 def assert_same_tensors(a, b):
@@ -294,7 +309,7 @@ def test_loss_falls(finished, recipe, tmp_path, monkeypatch, optimizer):
     borrow(finished, tmp_path, "text")
     stage = dataclasses.replace(recipe.stage("t2i"), optimizer=optimizer, phases=(Phase(steps=40, batch=4),))
     recipe = dataclasses.replace(recipe, stages=(recipe.text_stage, stage))
-    losses, step, item = [], StageRun.train_step, WorldBatches.__getitem__
+    losses, step, item = [], StageRun.train_step, ClipBatches.__getitem__
 
     def recorded(self, batch):
         entry = step(self, batch)
@@ -302,7 +317,7 @@ def test_loss_falls(finished, recipe, tmp_path, monkeypatch, optimizer):
         return entry
 
     monkeypatch.setattr(StageRun, "train_step", recorded)
-    monkeypatch.setattr(WorldBatches, "__getitem__", lambda self, _: item(self, 0))
+    monkeypatch.setattr(ClipBatches, "__getitem__", lambda self, _: item(self, 0))
     run(recipe, tmp_path, ["t2i"])
     assert len(losses) == 40
     assert np.mean(losses[-4:]) < 0.6 * np.mean(losses[:4])
@@ -518,8 +533,8 @@ def test_varied_batches_are_whole(recipe, kind, crop, excerpt_of):
 @pytest.mark.parametrize(("frames", "excerpt_of"), [(16, None), (80, None), (3, 15), (24, 24), (1, 80)])
 def test_clips_show_the_whole_motion_once_or_an_excerpt(frames, excerpt_of):
     rng = np.random.default_rng(0)
-    phase = Phase(steps=1, batch=1, frames=frames, excerpt_of=excerpt_of)
-    drawn = np.array([clip_seconds(phase, rng) for _ in range(300)])
+    request = Request(1, frames, 8, 8, excerpt_of)
+    drawn = np.array([clip_seconds(request, rng) for _ in range(300)])
     assert drawn.shape == (300, frames) and drawn.min() >= 0 and drawn.max() < CLIP_SECONDS
     whole = excerpt_of or frames
     np.testing.assert_allclose(np.diff(drawn), CLIP_SECONDS / whole)
@@ -534,7 +549,7 @@ def crops(size, anywhere, x=0.5, y=0.5, grid=4, crop=16):
     """Windows of a scene whose one object rests at (x, y)."""
     rng = np.random.default_rng(0)
     scene = Scene((Actor("red star", Motion("staying still", x, y, 0.1)),), "white")
-    return {draw_crop(crop, size, grid, anywhere, scene, np.zeros(1), rng) for _ in range(600)}
+    return {draw_window(Crop(crop, grid, anywhere), size, scene, np.zeros(1), rng) for _ in range(600)}
 
 
 @pytest.mark.parametrize("size", [(32, 32), (24, 40), (40, 24)])
@@ -564,8 +579,8 @@ def test_low_res_crops_are_crops_of_the_low_res_clip(recipe, monkeypatch):
         seen.update(whole=data_render(cast, scenes, seconds, height, width), windows=windows)
         return data_render(cast, scenes, seconds, height, width, windows)
 
-    data_render = data.render_scenes
-    monkeypatch.setattr(data, "render_scenes", recorded)
+    data_render = source.render_scenes
+    monkeypatch.setattr(source, "render_scenes", recorded)
     stage = dataclasses.replace(recipe.stage("ssr"), size=64, phases=(Phase(1, 6, 3, crop=24),))
     batch = batches(stage)[0]
     whole = F.avg_pool3d(seen["whole"] * 2 - 1, (1, 4, 4))
@@ -689,7 +704,7 @@ def test_an_old_torch_has_no_muon(monkeypatch):
 
 def test_the_frozen_text_encoder_stays_in_eval_mode(finished, recipe):
     """Its configuration has dropout; a frozen encoder that drops words at random would teach noise."""
-    objective, _ = build_objective(recipe, recipe.stage("t2i"), finished, shapes())
+    objective, _ = build_objective(recipe, recipe.stage("t2i"), finished, shown(recipe.stage("t2i")))
     assert isinstance(objective.train(), DiffusionObjective)
     assert objective.network.training
     assert not any(module.training for module in objective.t5.modules())
@@ -725,7 +740,7 @@ def test_min_snr_weights_in_closed_form():
 def test_the_min_snr_loss_is_a_clipped_error_of_the_clip(finished, recipe):
     """Recomputed from the x0 that the network's v stands for."""
     stage = dataclasses.replace(recipe.stage("t2i"), min_snr=5.0, schedule=recipe.stage("base").schedule)
-    objective, tokenize = build_objective(recipe, stage, finished, shapes())
+    objective, tokenize = build_objective(recipe, stage, finished, shown(stage))
     seen = {}
 
     def network(x, timesteps, text):
@@ -746,7 +761,7 @@ def test_the_min_snr_loss_is_a_clipped_error_of_the_clip(finished, recipe):
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_the_ssr_objective_hears_the_low_res_clip_as_the_stage_aligns_it(finished, recipe, align_corners):
     stage = dataclasses.replace(recipe.stage("ssr"), align_corners=align_corners)
-    objective, tokenize = build_objective(recipe, stage, finished, shapes())
+    objective, tokenize = build_objective(recipe, stage, finished, shown(stage))
     seen = {}
     objective.network.forward = lambda x, *_, **said: seen.update(x=x, **said) or x[:, :3]
     batch = batches(stage, 0, tokenize)[0]
@@ -778,12 +793,25 @@ def test_an_impossible_device_is_refused(engine, recipe, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
     with pytest.raises(ValueError, match="got cuda"):
-        train(recipe, tmp_path, cast=shapes(), stages=["text"], device="cuda", precision="no")
+        train(recipe, tmp_path, sources=shown, stages=["text"], device="cuda", precision="no")
 
 
 def test_a_recipe_of_another_world_asks_for_its_pictures(recipe, tmp_path):
     with pytest.raises(ValueError, match="recipe micro: it shows stickers; give the folder .*--cast"):
-        train(dataclasses.replace(recipe, cast="stickers"), tmp_path)
+        world_sources(dataclasses.replace(recipe, cast="stickers"))
+
+
+def test_a_motion_that_the_world_has_not_is_refused_at_once(recipe):
+    stages = [dataclasses.replace(stage, motions={"sailing": 3}) for stage in recipe.stages[-1:]]
+    with pytest.raises(ValueError, match="stage 'ssr', motions has the unknown name 'sailing'; known are moving left"):
+        world_sources(dataclasses.replace(recipe, stages=(*recipe.stages[:-1], *stages)), shapes())
+
+
+def test_without_a_source_only_folders_of_pictures_are_learned_from(engine, recipe, tmp_path):
+    with pytest.raises(
+        ValueError, match="stage 'text' learns from more than a folder of pictures; give train a source"
+    ):
+        train(recipe, tmp_path, device="cpu")
 
 
 # Recipes
@@ -835,7 +863,6 @@ def test_the_shipped_recipe():
         ('start = "t2i"', "", "stage 'base' builds upon another stage"),
         ("box = 2", "wings = 2", "stage 'conditional', tasks has the unknown name 'wings'"),
         ("box = 2", "box = 0", "stage 'conditional': tasks must have weights above 0; got box = 0"),
-        ("spinning = 3", "sailing = 3", "stage 'conditional', motions has the unknown name 'sailing'"),
         ('start = "t2i"', 'start = "ssr"', "'base' starts from 'ssr', which is no earlier stage"),
         ('name = "ssr"', 'name = "ssr-image"', "two stages are called 'ssr-image'"),
         ('kind = "text"', 'kind = "t2i"', "network lacks the field 'channels'"),
@@ -885,7 +912,7 @@ def test_a_network_for_another_text_encoder_is_refused(finished, recipe):
     stage = recipe.stage("t2i")
     wrong = dataclasses.replace(stage, network=stage.network | {"text_dim": 32})
     with pytest.raises(ValueError, match="'t2i' must have text_dim = 16.*; got 32"):
-        build_objective(recipe, wrong, finished, shapes())
+        build_objective(recipe, wrong, finished, shown(wrong))
 
 
 def test_an_unknown_stage_is_named(recipe, tmp_path):

@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from lumiere_video.lumiere_core.transparency import find_backdrop, key_out, reached_from_border
-from lumiere_video.lumiere_core.video_io import check_output, read_video, write_video
-from lumiere_video.lumiere_core.world.cast import drawn_shapes
-from lumiere_video.lumiere_core.world.motions import Motion
-from lumiere_video.lumiere_core.world.render import render_clip
-from lumiere_video.lumiere_core.world.scene import Actor, Scene
+from lumiere_video.lumiere_core.video.files import check_output, read_video, write_video
+from lumiere_video.lumiere_core.video.transparency import find_backdrop, key_out, reached_from_border
 from lumiere_video.nodes.transparency import RemovePlainBackground
+from lumiere_video.world.cast import drawn_shapes
+from lumiere_video.world.motions import Motion
+from lumiere_video.world.render import render_clip
+from lumiere_video.world.scene import Actor, Scene
 
 CAST = drawn_shapes()
 BLACK = torch.zeros(3)

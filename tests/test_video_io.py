@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lumiere_video.lumiere_core import diagnostics, video_io
-from lumiere_video.lumiere_core.video_io import check_output, read_video, write_video
+from lumiere_video.lumiere_core.video import diagnostics
+from lumiere_video.lumiere_core.video import files as video_io
+from lumiere_video.lumiere_core.video.files import check_output, read_video, write_video
 
 COLORS = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0.5, 0.5, 0.5), (0.5, 0, 0.5), (1, 0.5, 0), (1, 1, 1)]
 FORMATS = ["clip.mp4", "clip.gif", "clip.webp", "clip/"]

@@ -6,10 +6,8 @@ import warnings
 import numpy as np
 import pytest
 
-from lumiere_video.lumiere_core.checkpoint import load_checkpoint, save_checkpoint
-from lumiere_video.lumiere_core.pipeline import LumierePipeline
-from lumiere_video.lumiere_core.training.run import describe_cast
-from lumiere_video.lumiere_core.vocabulary import (
+from lumiere_video.lumiere_core.checkpoints.format import load_checkpoint, save_checkpoint
+from lumiere_video.lumiere_core.conditioning.vocabulary import (
     check_prompt,
     known_words,
     nearest_nouns,
@@ -17,9 +15,11 @@ from lumiere_video.lumiere_core.vocabulary import (
     taught,
     unknown_words,
 )
-from lumiere_video.lumiere_core.world.captions import Captioner, words_beside_nouns
-from lumiere_video.lumiere_core.world.cast import drawn_shapes
-from lumiere_video.lumiere_core.world.scene import SceneSampler
+from lumiere_video.lumiere_core.pipeline import LumierePipeline
+from lumiere_video.world.captions import Captioner, words_beside_nouns
+from lumiere_video.world.cast import drawn_shapes
+from lumiere_video.world.scene import SceneSampler
+from lumiere_video.world.source import describe_cast
 
 NOUNS = [
     ["fox", "red fox"], ["bear", "brown bear"], ["raccoon"], ["rainbow"], ["cherries"], ["ice cream", "soft ice"],

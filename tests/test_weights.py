@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from lumiere_video.lumiere_core.bundled import BASE, SSR, WEIGHTS
-from lumiere_video.lumiere_core.checkpoint import load_info
-from lumiere_video.lumiere_core.conditioning import Given
-from lumiere_video.lumiere_core.evaluation.judge import judge_clip
+from lumiere_video.evaluation.judge import judge_clip
+from lumiere_video.lumiere_core.checkpoints.bundled import BASE, SSR, WEIGHTS
+from lumiere_video.lumiere_core.checkpoints.format import load_info
+from lumiere_video.lumiere_core.conditioning.given import Given
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
 from lumiere_video.lumiere_core.style import load_style, plan_style
-from lumiere_video.lumiere_core.world.cast import drawn_shapes
-from lumiere_video.lumiere_core.world.render import render_clip
-from lumiere_video.lumiere_core.world.scene import make_scene
+from lumiere_video.world.cast import drawn_shapes
+from lumiere_video.world.render import render_clip
+from lumiere_video.world.scene import make_scene
 
 MOST_BYTES, MOST_STYLE_BYTES = 16_000_000, 440_000
 TEXT = "toy-text.safetensors"

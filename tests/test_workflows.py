@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lumiere_video.lumiere_core.video_io import read_video
+from lumiere_video.lumiere_core.video.files import read_video
 from lumiere_video.nodes.extension import NODES
 from lumiere_video.nodes.host.standalone.models import Settings
-from lumiere_video.nodes.host.standalone.run import list_settable, run_workflow
+from lumiere_video.runner.run import list_settable, run_workflow
 
 FOLDER = Path(__file__).parents[1] / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.json"))

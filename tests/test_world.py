@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lumiere_video.lumiere_core.world.backgrounds import (
+from lumiere_video.world.backgrounds import (
     BACKGROUNDS,
     GRADIENTS,
     GROUP_WEIGHTS,
@@ -17,7 +17,7 @@ from lumiere_video.lumiere_core.world.backgrounds import (
     SCENES,
     draw_background,
 )
-from lumiere_video.lumiere_core.world.captions import (
+from lumiere_video.world.captions import (
     ADVERBS,
     LONGEST_CAPTION,
     MOTION_PHRASES,
@@ -27,7 +27,7 @@ from lumiere_video.lumiere_core.world.captions import (
     label_classes,
     noun_phrase,
 )
-from lumiere_video.lumiere_core.world.cast import (
+from lumiere_video.world.cast import (
     COLORS,
     MARGIN,
     OUTLINES,
@@ -41,7 +41,7 @@ from lumiere_video.lumiere_core.world.cast import (
     named_table,
     read_cutout,
 )
-from lumiere_video.lumiere_core.world.motions import (
+from lumiere_video.world.motions import (
     CLIP_SECONDS,
     MOTIONS,
     PACES,
@@ -51,8 +51,8 @@ from lumiere_video.lumiere_core.world.motions import (
     draw_motion,
     has_pace,
 )
-from lumiere_video.lumiere_core.world.render import CLIP_FRAMES, FPS, render_clip, render_scenes
-from lumiere_video.lumiere_core.world.scene import (
+from lumiere_video.world.render import CLIP_FRAMES, FPS, render_clip, render_scenes
+from lumiere_video.world.scene import (
     MOVING_RADIUS,
     PAIR_HALVES,
     PAIR_RADIUS,

@@ -6,7 +6,6 @@ from .guidance import classifier_free_guidance, rescale_to
 from .known_pixels import composite, keep_known
 from .multidiffusion import WEIGHTS, Window, crop, multidiffusion, paste, plan_boxes, plan_windows, window_weights
 from .noise import NoiseSampler, augmentation_noise, initial_noise, sampler_noise
-from .out_of_memory import halve_on_out_of_memory
 from .samplers import (
     SAMPLERS,
     Callback,
@@ -41,7 +40,6 @@ __all__ = [
     "denoiser",
     "dynamic_threshold",
     "finite_callback",
-    "halve_on_out_of_memory",
     "initial_noise",
     "keep_known",
     "multidiffusion",

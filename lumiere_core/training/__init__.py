@@ -1,13 +1,12 @@
-"""Training: one recipe file reproduces the bundled weights from nothing, stage by stage."""
+"""Training: a recipe and a source of captioned clips become networks, stage by stage."""
 
 from .recipe import Recipe, load_recipe
 from .release import record_evaluation, release
 from .run import train
-from .style import character_recipe, style_recipe, train_style
+from .style import style_recipe, train_style
 
 __all__ = [
     "Recipe",
-    "character_recipe",
     "load_recipe",
     "record_evaluation",
     "release",

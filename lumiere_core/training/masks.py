@@ -6,17 +6,18 @@ tasks there are, and how often each comes, is our choice: unpublished.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ..world.scene import Actor, Scene, pick
+from .source import Place
 
 TASKS = ("text", "first_frame", "first_last", "keyframes", "extend", "box", "track", "region", "outpaint")
 
 
-Size = tuple[int, int]  # height, width
+Shape = tuple[int, int, int]  # frames, height, width
+Size = Sequence[int]  # height, width
 
 
 class Box(NamedTuple):
@@ -31,36 +32,40 @@ class Box(NamedTuple):
 
 
 def draw_change_mask(
-    tasks: Mapping[str, float], scene: Scene, times: np.ndarray, size: Size, rng: np.random.Generator
+    tasks: Mapping[str, float], places: Sequence[Place], shape: Shape, rng: np.random.Generator
 ) -> np.ndarray:
-    """The mask of a task drawn with the given weights: (T, *size) float32, frames at times (T,) in seconds."""
+    """The mask of a task drawn with the given weights: (T, H, W) float32. places: of the clip's things, if known."""
     weights = np.array(list(tasks.values()), np.float64)
     task = list(tasks)[int(rng.choice(len(weights), p=weights / weights.sum()))]
-    return change_mask(task, scene, times, size, rng)
+    return change_mask(task, places, shape, rng)
 
 
-def change_mask(task: str, scene: Scene, times: np.ndarray, size: Size, rng: np.random.Generator) -> np.ndarray:
-    """The mask of one task: (T, *size) float32."""
-    mask = np.zeros((len(times), *size), np.float32)
+def change_mask(task: str, places: Sequence[Place], shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """The mask of one task: (T, H, W) float32. Where nobody knows what is where, boxes are anywhere."""
+    mask = np.zeros(shape, np.float32)
+    count, *size = shape
     if task in ("text", "first_frame", "first_last", "keyframes", "extend"):
         mask[:] = 1
-        mask[given_frames(task, len(times), rng)] = 0
+        mask[given_frames(task, count, rng)] = 0
     elif task == "box":
-        box = swept_box([pick(rng, scene.actors)], times, rng) if rng.random() < 0.6 else random_box(rng)
-        mask[:] = paint_box(box, size)
+        near = len(places) > 0 and rng.random() < 0.6
+        mask[:] = paint_box(swept_box([_one(places, rng)], rng) if near else random_box(rng), size)
     elif task == "track":
-        boxes = object_boxes(pick(rng, scene.actors), times, rng)
+        boxes = object_boxes(_one(places, rng), rng) if places else np.broadcast_to(random_box(rng), (count, 4)).T
         for frame, *edges in zip(mask, *boxes, strict=True):
             frame[:] = paint_box(Box(*edges), size)
     elif task == "region":
-        moving = [actor for actor in scene.actors if actor.moves != "staying still"]
-        box = swept_box(moving, times, rng) if moving else random_box(rng)
-        mask[1:] = paint_box(box, size)
+        moving = [place for place in places if place.moves]
+        mask[1:] = paint_box(swept_box(moving, rng) if moving else random_box(rng), size)
     elif task == "outpaint":
         mask[:] = 1 - paint_box(random_box(rng), size)
     else:
         raise ValueError(f"change_mask: task must be one of {', '.join(TASKS)}; got {task!r}.")
     return mask
+
+
+def _one(places: Sequence[Place], rng: np.random.Generator) -> Place:
+    return places[int(rng.integers(len(places)))]
 
 
 def given_frames(task: str, count: int, rng: np.random.Generator) -> list[int]:
@@ -88,16 +93,15 @@ def random_span(rng: np.random.Generator) -> tuple[float, float]:
     return start, start + length
 
 
-def object_boxes(actor: Actor, times: np.ndarray, rng: np.random.Generator) -> Box:
+def object_boxes(place: Place, rng: np.random.Generator) -> Box:
     """A box around the object in each frame, with a random margin that tells little of its size."""
-    track = actor.motion.track(times)
-    reach = track.reach * rng.uniform(1.0, 1.3) + rng.uniform(0.02, 0.1)
-    return Box(track.x - reach, track.y - reach, track.x + reach, track.y + reach)
+    reach = place.reach * rng.uniform(1.0, 1.3) + rng.uniform(0.02, 0.1)
+    return Box(place.x - reach, place.y - reach, place.x + reach, place.y + reach)
 
 
-def swept_box(actors: list[Actor], times: np.ndarray, rng: np.random.Generator) -> Box:
+def swept_box(places: Sequence[Place], rng: np.random.Generator) -> Box:
     """One box that holds the objects in all frames."""
-    boxes = [object_boxes(actor, times, rng) for actor in actors]
+    boxes = [object_boxes(place, rng) for place in places]
     return Box(
         min(box.left.min() for box in boxes),
         min(box.top.min() for box in boxes),

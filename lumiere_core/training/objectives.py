@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from ..checkpoint import CheckpointInfo
-from ..conditioning import CONDITION_CHANNELS, condition_channels, hears_condition, join_condition
+from ..checkpoints.format import CheckpointInfo
+from ..conditioning.given import CONDITION_CHANNELS, condition_channels, hears_condition, join_condition
+from ..conditioning.low_res import condition_low_res
+from ..conditioning.text import TextEncoder, build_text_encoder, text_info, text_tensors
 from ..diffusion.denoiser import add_noise, training_target
 from ..networks import STUNet, TemporalConfig, UNetConfig, freeze_spatial, inflate, text_to_image, widen_input
-from ..ssr import condition_low_res
-from ..text import TextEncoder, build_text_encoder, text_info, text_tensors
-from ..world.captions import label_classes
-from ..world.cast import Cast
-from ..world.render import FPS
 from .parametrize import low_rank_tensors, plain_state_dict, train_low_rank, train_new_columns
 from .recipe import Stage
 
 
 class TextObjective(nn.Module):
-    """Stage 0: a tiny T5 learns to keep every word separable: linear heads read all scene attributes off its output.
+    """Stage 0: a tiny T5 learns to keep every word separable: linear heads read all that captions say off its output.
 
     The heads see the mean over tokens, and one token at random, so that both pooled and cross-attended text carry
     the whole scene. They are thrown away; the encoder is frozen from then on, as T5 is in Imagen.
     """
 
-    def __init__(self, stage: Stage, cast: Cast):
+    def __init__(self, stage: Stage, label_classes: Mapping[str, Sequence[str]]):
         super().__init__()
         config = dict(stage.network)
         self.max_tokens = config.pop("max_tokens")
@@ -36,7 +34,7 @@ class TextObjective(nn.Module):
         self.encoder = build_text_encoder(config, self.max_tokens)
         self.t5 = self.encoder.model.train()
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(config["d_model"], len(classes)) for name, classes in label_classes(cast).items()}
+            {name: nn.Linear(config["d_model"], len(classes)) for name, classes in label_classes.items()}
         )
 
     def forward(self, batch):
@@ -64,9 +62,9 @@ class TextObjective(nn.Module):
 class DiffusionObjective(nn.Module):
     """Stages a, b, c: mean squared error of the network's prediction on noised clips, text from the frozen encoder."""
 
-    def __init__(self, stage: Stage, network: STUNet, encoder: TextEncoder, text_file: str):
+    def __init__(self, stage: Stage, network: STUNet, encoder: TextEncoder, text_file: str, fps: float):
         super().__init__()
-        self.stage, self.network, self.text_file = stage, network, text_file
+        self.stage, self.network, self.text_file, self.fps = stage, network, text_file, fps
         if network.config.text_dim != encoder.dim:
             raise ValueError(
                 f"recipe: stage {stage.name!r} must have text_dim = {encoder.dim}, the text encoder's width; "
@@ -120,7 +118,7 @@ class DiffusionObjective(nn.Module):
             kind=kind,
             config=self.network.config.to_dict(),
             schedule=stage.schedule,
-            fps=float(FPS),
+            fps=self.fps,
             frames=stage.phases[-1].excerpt_of or stage.phases[-1].frames,
             size=stage.size,
             scale=stage.scale if kind == "ssr" else 1,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..diffusion.schedule import NoiseSchedule
-from ..world.motions import MOTIONS
 from .masks import TASKS
 
 STAGE_KINDS = ("text", "t2i", "base", "style", "ssr_image", "ssr")
@@ -191,10 +190,11 @@ def _check_stage(stage: Stage) -> None:
         raise ValueError(f"{who}: character is for stages of kind style; this is {stage.kind}.")
     if not 0 <= stage.world_share < 1:
         raise ValueError(f"{who}: world_share must be 0 to below 1, a share of the scenes; got {stage.world_share}.")
-    for field_name, known in (("tasks", TASKS), ("motions", MOTIONS)):
+    for name in stage.tasks:
+        if name not in TASKS:
+            raise ValueError(f"{who}, tasks has the unknown name {name!r}; known are {', '.join(TASKS)}.")
+    for field_name in ("tasks", "motions"):
         for name, weight in getattr(stage, field_name).items():
-            if name not in known:
-                raise ValueError(f"{who}, {field_name} has the unknown name {name!r}; known are {', '.join(known)}.")
             if not weight > 0:
                 raise ValueError(f"{who}: {field_name} must have weights above 0; got {name} = {weight}.")
     if stage.tasks and stage.kind != "base":

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..world.cast import Cast
-from .recipe import Recipe
-from .run import StageRun, builtin_cast, stage_file
+from .image_folder import ImageFolder
+from .recipe import Recipe, Stage
+from .run import StageRun, stage_file
+from .source import ClipSource
 
 STEPS = 3  # of each phase; the first, which compiles and warms up, is not counted
 
@@ -32,7 +33,7 @@ class PhaseTime(NamedTuple):
 
 def rehearse(
     recipe: Recipe,
-    cast: Cast | None = None,
+    sources: Callable[[Stage], ClipSource] = ImageFolder,
     *,
     most_clips: int | None = None,
     device: str | None = None,
@@ -46,12 +47,11 @@ def rehearse(
     would stop the training later (a field that a network refuses, too little memory, a file that cannot be read)
     stops this at once, as the same error.
     """
-    cast = cast or builtin_cast(recipe)
     with tempfile.TemporaryDirectory() as folder:
         for stage in recipe.stages:
             if most_clips is not None:
                 stage = replace(stage, phases=tuple(replace(p, batch=min(p.batch, most_clips)) for p in stage.phases))
-            run = StageRun(recipe, stage, Path(folder), cast, device, precision, compile, workers=0)
+            run = StageRun(recipe, stage, Path(folder), sources(stage), device, precision, compile, workers=0)
             first = 0
             for number, phase in enumerate(stage.phases, start=1):
                 yield PhaseTime(stage.name, number, phase.steps, *_time_steps(run, first))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import load_checkpoint, save_checkpoint
+from ..checkpoints.format import load_checkpoint, save_checkpoint
 from .recipe import Recipe
 
 RELEASED_KINDS = ("text", "base", "conditional", "style", "ssr")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,18 +13,17 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ..checkpoint import atomic_path, load_stunet, save_checkpoint
-from ..devices import resolve_device
-from ..text import load_text_encoder
-from ..world.captions import words_beside_nouns
-from ..world.cast import Cast, drawn_shapes
-from .characters import character_batches
-from .data import StageBatches, WorldBatches
+from ..checkpoints.format import load_stunet, save_checkpoint
+from ..conditioning.text import load_text_encoder
+from ..runtime.devices import resolve_device
+from ..runtime.outputs import atomic_path
+from .batches import StageBatches, stage_batches
+from .image_folder import ImageFolder
+from .loss_plot import plot_losses
 from .objectives import DiffusionObjective, TextObjective, build_network, trainable
 from .optimizer import NamedOptimizer
-from .plot import plot_losses
 from .recipe import Recipe, Stage
-from .stills import StillFolderBatches
+from .source import ClipSource
 
 LOG_STEPS = 20  # the log holds the mean loss of so many
 EMA_WARMUP = 10  # the average forgets the first steps: decay is at most (1 + step) / (EMA_WARMUP + step)
@@ -33,7 +33,7 @@ def train(
     recipe: Recipe,
     folder: str | Path,
     *,
-    cast: Cast | None = None,
+    sources: Callable[[Stage], ClipSource] = ImageFolder,
     stages: list[str] | None = None,
     device: str | None = None,
     precision: str = "auto",
@@ -44,20 +44,19 @@ def train(
     """Train the stages of a recipe in order; each writes `<folder>/<stage>.safetensors` when it is done.
 
     A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU.
-    cast: of the world; None is the built-in one, which only serves a recipe that asks for it. stages: only these.
+    sources: what a stage learns from; the default knows folders of images only. stages: only these.
     device: cpu, cuda...; None takes what accelerate finds. precision: bf16 (autocast), no, or auto: bf16 but on CPUs,
     where its backward pass is slower. compile: torch.compile the network (needs a C++ compiler on CPUs). workers:
     processes that make batches.
     """
     folder = Path(folder)
-    cast = cast or builtin_cast(recipe)
     folder.mkdir(parents=True, exist_ok=True)
     chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
     written = []
     for stage in chosen:
         path = stage_file(folder, stage)
         if not path.is_file():
-            run = StageRun(recipe, stage, folder, cast, device, precision, compile, workers)
+            run = StageRun(recipe, stage, folder, sources(stage), device, precision, compile, workers)
             run.train(save_every_seconds)
         written.append(path)
     return written
@@ -75,7 +74,7 @@ class StageRun:
         recipe: Recipe,
         stage: Stage,
         folder: Path,
-        cast: Cast,
+        source: ClipSource,
         device: str | None,
         precision: str,
         compile: bool,
@@ -83,14 +82,14 @@ class StageRun:
     ):
         from accelerate import Accelerator
 
-        self.recipe, self.stage, self.folder, self.cast, self.workers = recipe, stage, folder, cast, workers
+        self.recipe, self.stage, self.folder, self.source, self.workers = recipe, stage, folder, source, workers
         self.state_file = folder / f"{stage.name}.state.safetensors"
         self.log_file = folder / f"{stage.name}.log.jsonl"
         torch.manual_seed(recipe.seed)
         self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=chosen_precision(precision, device))
         if device is not None and torch.device(device).type != self.accelerator.device.type:
             raise ValueError(f"training: device must be {self.accelerator.device.type} here; got {device}.")
-        self.objective, self.tokenize = build_objective(recipe, stage, folder, cast)
+        self.objective, self.tokenize = build_objective(recipe, stage, folder, source)
         self.objective.to(self.accelerator.device, memory_format=torch.channels_last)
         self.parameters = trainable(self.objective)
         self.optimizer = NamedOptimizer(stage.optimizer, self.parameters, stage.weight_decay)
@@ -124,7 +123,7 @@ class StageRun:
 
     def batches(self) -> StageBatches:
         """Item i is the batch of step i."""
-        return build_batches(self.stage, self.tokenize, self.recipe.seed, self.cast)
+        return stage_batches(self.stage, self.tokenize, self.recipe.seed, self.source)
 
     def train_step(self, batch: dict) -> dict:
         """One optimizer step; returns the log entry."""
@@ -229,14 +228,7 @@ class StageRun:
             "device": self.accelerator.device.type,
             "seed": self.recipe.seed,
         }
-        if self.stage.character is not None:
-            return record | {"character": self.stage.character}
-        return record if self.stage.kind == "style" else record | {"cast": describe_cast(self.cast)}
-
-
-def describe_cast(cast: Cast) -> dict:
-    """What a checkpoint says of its world: each object's words, and all others that captions have."""
-    return {"name": cast.name, "words": [list(m.words) for m in cast.members], "phrases": words_beside_nouns()}
+        return record | self.source.record()
 
 
 def chosen_precision(precision: str, device: str | None) -> str:
@@ -247,20 +239,10 @@ def chosen_precision(precision: str, device: str | None) -> str:
     return "no" if kind == "cpu" else "bf16"
 
 
-def builtin_cast(recipe: Recipe) -> Cast:
-    """The drawn shapes. Raises ValueError for a recipe of another world."""
-    cast = drawn_shapes()
-    if recipe.cast != cast.name:
-        raise ValueError(
-            f"recipe {recipe.name}: it shows {recipe.cast}; give the folder of their pictures (--cast DIR)."
-        )
-    return cast
-
-
-def build_objective(recipe: Recipe, stage: Stage, folder: Path, cast: Cast):
+def build_objective(recipe: Recipe, stage: Stage, folder: Path, source: ClipSource):
     """The module to train and the tokenizer call; earlier stages' files are read from `folder`."""
     if stage.kind == "text":
-        objective = TextObjective(stage, cast)
+        objective = TextObjective(stage, source.label_classes)
         return objective, objective.encoder.tokenize
     text_file = Path(recipe.text_encoder) if recipe.text_encoder else stage_file(folder, recipe.text_stage)
     encoder = load_text_encoder(text_file)
@@ -268,17 +250,8 @@ def build_objective(recipe: Recipe, stage: Stage, folder: Path, cast: Cast):
     if stage.start is not None:
         file = Path(stage.start) if stage.starts_from_file else stage_file(folder, recipe.stage(stage.start))
         start = load_stunet(file, ("t2i", "base", "ssr"))[1]
-    objective = DiffusionObjective(stage, build_network(stage, start), encoder, text_file.name)
+    objective = DiffusionObjective(stage, build_network(stage, start), encoder, text_file.name, source.fps)
     return objective, encoder.tokenize
-
-
-def build_batches(stage: Stage, tokenize, seed: int, cast: Cast) -> StageBatches:
-    """What a stage learns from: a folder of images, a character's scenes, or the world."""
-    if stage.character is not None:
-        return character_batches(stage, tokenize, seed, cast)
-    if stage.kind == "style":
-        return StillFolderBatches(stage, tokenize, seed)
-    return WorldBatches(stage, tokenize, seed, cast)
 
 
 def learning_rate_factor(stage: Stage, step: int) -> float:

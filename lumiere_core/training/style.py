@@ -8,27 +8,22 @@ import dataclasses
 import json
 import os
 import shutil
-import warnings
 from pathlib import Path
 
-from ..bundled import find_text_encoder
-from ..checkpoint import CheckpointInfo, atomic_path, load_info, require_kind
-from ..vocabulary import known_words
-from ..world.cast import Cast
-from .characters import character_cast
+from ..checkpoints.bundled import find_text_encoder
+from ..checkpoints.format import CheckpointInfo, load_info, require_kind
+from ..runtime.outputs import atomic_path
+from .image_folder import picture_files
 from .recipe import CHECKPOINT_SUFFIX, Phase, Recipe, Stage
 from .run import train
-from .stills import picture_files
 
 START_KINDS = ("base", "t2i")
 SETTINGS_FILE = "settings.json"
 # Our choices (unpublished). A LoRA learns in few steps, so it is averaged over fewer than whole networks are. A style
-# shows in what is drawn last, where there is little noise: such timesteps come more often. What a character is called
-# decides from the first step on.
+# shows in what is drawn last, where there is little noise: such timesteps come more often.
 EMA_DECAY = 0.99
 WARMUP_SHARE = 0.05
-STYLE_TIMESTEP_BIAS, CHARACTER_TIMESTEP_BIAS = 0.7, 1.0
-WORLD_SHARE = 0.25  # of a character's scenes, where the checkpoint's own world is at hand
+TIMESTEP_BIAS = 0.7
 
 
 def style_recipe(
@@ -48,45 +43,12 @@ def style_recipe(
     predicts are its. text_encoder: None is the one that the checkpoint names. Raises ValueError for bad input.
     """
     picture_files(images)
-    stage = {"caption": caption, "timestep_bias": STYLE_TIMESTEP_BIAS}
+    stage = {"caption": caption, "timestep_bias": TIMESTEP_BIAS}
     knobs = {"rank": rank, "steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
-    return _recipe(images, output, checkpoint, text_encoder, stage, **knobs)
+    return lora_recipe(images, output, checkpoint, text_encoder, stage, **knobs)
 
 
-def character_recipe(
-    images: str | Path,
-    name: str,
-    output: str | Path,
-    checkpoint: str | Path,
-    text_encoder: str | Path | None = None,
-    *,
-    rank: int = 8,
-    steps: int = 300,
-    batch: int = 16,
-    learning_rate: float = 4e-3,
-    world: Cast | None = None,
-    seed: int = 0,
-) -> Recipe:
-    """The recipe of one character, as `style_recipe` has it of a style. images: a folder of cut-outs of it. name: what
-    prompts will call it. world: the checkpoint's own cast, mixed in where it is given, so that the things that the
-    checkpoint draws are not forgotten. Warns of a name that the checkpoint draws already.
-    """
-    name = " ".join(name.split())
-    character_cast(images, name)
-    record = load_info(checkpoint).training.get("cast", {})
-    if known_words(name, record.get("words", []), record.get("phrases", [])):
-        warnings.warn(
-            f"The checkpoint knows the words of {name!r} already, and will draw the character wherever a prompt has "
-            "them. A name of your own, such as 'zorp', leaves them what they are.",
-            stacklevel=2,
-        )
-    stage = {"character": name, "timestep_bias": CHARACTER_TIMESTEP_BIAS, "world_share": WORLD_SHARE if world else 0.0}
-    knobs = {"rank": rank, "steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
-    recipe = _recipe(images, output, checkpoint, text_encoder, stage, **knobs)
-    return dataclasses.replace(recipe, cast=world.name) if world else recipe
-
-
-def _recipe(images, output, checkpoint, text_encoder, fields, *, rank, steps, batch, learning_rate, seed) -> Recipe:
+def lora_recipe(images, output, checkpoint, text_encoder, fields, *, rank, steps, batch, learning_rate, seed) -> Recipe:
     """fields: of the one stage, by name, beyond what styles and characters have in common."""
     output, checkpoint = Path(output), Path(checkpoint)
     if output.suffix != CHECKPOINT_SUFFIX:

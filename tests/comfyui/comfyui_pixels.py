@@ -24,7 +24,15 @@ def run_standalone(prompt: dict, python: str, folder: Path) -> list[numpy.ndarra
     copy_pack(folder / "packages" / "lumiere_video")
     (folder / "elsewhere").mkdir()
     (folder / "graph.json").write_text(json.dumps(prompt), encoding="utf-8")
-    command = [python, "-m", "lumiere_video.cli", "run", str(folder / "graph.json"), "--output", str(folder / "out")]
+    command = [
+        python,
+        "-m",
+        "lumiere_video.commands",
+        "run",
+        str(folder / "graph.json"),
+        "--output",
+        str(folder / "out"),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(folder / "packages")}
     ran = subprocess.run(command, cwd=folder / "elsewhere", env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ....lumiere_core.bundled import WEIGHTS
-from ....lumiere_core.checkpoint import load_info
+from ....lumiere_core.checkpoints.bundled import WEIGHTS
+from ....lumiere_core.checkpoints.format import load_info
 
 FOLDER = "lumiere"
 EXTENSIONS = {".safetensors"}

@@ -13,15 +13,21 @@ import comfy.model_patcher
 import comfy.supported_models_base
 import torch
 
-from ....lumiere_core.checkpoint import CheckpointInfo, check_tensors, load_checkpoint, network_config, require_kind
-from ....lumiere_core.conditioning import Condition
-from ....lumiere_core.devices import DTYPES
-from ....lumiere_core.diagnostics import frame_grid
+from ....lumiere_core.checkpoints.format import (
+    CheckpointInfo,
+    check_tensors,
+    load_checkpoint,
+    network_config,
+    require_kind,
+)
+from ....lumiere_core.conditioning.given import Condition
+from ....lumiere_core.conditioning.low_res import condition_low_res
 from ....lumiere_core.diffusion import NoiseSchedule, augmentation_noise, predicted_x0, threshold, v_of
-from ....lumiere_core.memory import network_bytes
 from ....lumiere_core.networks import STUNet
+from ....lumiere_core.runtime.devices import DTYPES
+from ....lumiere_core.runtime.memory import network_bytes
 from ....lumiere_core.sampling import known_channels
-from ....lumiere_core.ssr import condition_low_res
+from ....lumiere_core.video.diagnostics import frame_grid
 from ...checks import check_model_kind
 
 

@@ -23,7 +23,7 @@ from ....lumiere_core.diffusion import (
     sampler_noise,
     window_weights,
 )
-from ....lumiere_core.memory import network_bytes
+from ....lumiere_core.runtime.memory import network_bytes
 from ....lumiere_core.sampling import SamplingPlan, network_call
 from .model import PixelVideo
 

@@ -11,10 +11,10 @@ import comfy.sd
 import folder_paths
 import torch
 
-from ....lumiere_core.bundled import find_text_encoder
-from ....lumiere_core.checkpoint import load_info
-from ....lumiere_core.text import TextEncoder
-from ....lumiere_core.text import load_text_encoder as load_encoder
+from ....lumiere_core.checkpoints.bundled import find_text_encoder
+from ....lumiere_core.checkpoints.format import load_info
+from ....lumiere_core.conditioning.text import TextEncoder
+from ....lumiere_core.conditioning.text import load_text_encoder as load_encoder
 from .files import FOLDER
 
 TOKENS = "lumiere"

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from ....lumiere_core import bundled
-from ....lumiere_core import text as text_encoders
-from ....lumiere_core.checkpoint import CheckpointInfo, load_info, load_stunet
-from ....lumiere_core.devices import resolve_device, resolve_dtype
+from ....lumiere_core.checkpoints import bundled
+from ....lumiere_core.checkpoints.format import CheckpointInfo, load_info, load_stunet
+from ....lumiere_core.conditioning import text as text_encoders
 from ....lumiere_core.networks import STUNet
+from ....lumiere_core.runtime.devices import resolve_device, resolve_dtype
 from ....lumiere_core.style import Style, StylePlan, plan_style
 from ...checks import check_model_kind
 

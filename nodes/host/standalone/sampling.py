@@ -8,9 +8,9 @@ from functools import partial
 
 import torch
 
-from ....lumiere_core.conditioning import Condition
-from ....lumiere_core.memory import clear_out_of_memory, require_clip_memory
-from ....lumiere_core.progress import StageBars
+from ....lumiere_core.conditioning.given import Condition
+from ....lumiere_core.runtime.memory import clear_out_of_memory, require_clip_memory
+from ....lumiere_core.runtime.progress import StageBars
 from ....lumiere_core.sampling import SamplingPlan, network_call, sample_base
 from ...checks import known_pixels, one_text
 from ...masks import change_mask

@@ -1,0 +1,1 @@
+"""The `lumiere` command: one small file per subcommand."""

@@ -1,0 +1,122 @@
+"""`lumiere generate`: make a video from a prompt."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .options import add_pipeline_options, load_pipeline
+
+SUMMARY = "make a video from a prompt"
+
+
+def run(options: argparse.Namespace) -> None:
+    from ..lumiere_core.checkpoints.bundled import find_style
+    from ..lumiere_core.runtime.progress import StageBars
+    from ..lumiere_core.style import DEFAULT_ALPHA, load_style
+    from ..lumiere_core.video.diagnostics import diagnostics_path, write_diagnostics
+    from ..lumiere_core.video.files import check_output, write_video
+    from ..lumiere_core.video.transparency import key_out
+
+    check_output(options.output, options.transparent)
+    if options.alpha is not None and options.style is None:
+        raise ValueError("alpha says how much of a style; give one with --style.")
+    pipeline = load_pipeline(options)
+    if options.style is not None:
+        style = load_style(find_style(options.style))
+        pipeline = pipeline.stylized(style, DEFAULT_ALPHA if options.alpha is None else options.alpha)
+    names = ("negative", "seed", "frames", "size", "steps", "guidance", "sampler", "scheduler")
+    names += ("ssr_steps", "window", "overlap", "fuse", "base_window", "base_overlap", "loop", "strength")
+    values = {name: getattr(options, name) for name in names} | _read_inputs(options, pipeline.base.info.fps)
+    with StageBars() as bars:
+        clip = pipeline.generate(options.prompt, progress=bars, **values)
+    write_video(options.output, key_out(clip.frames) if options.transparent else clip.frames, clip.fps)
+    if options.diagnostics:
+        write_diagnostics(diagnostics_path(options.output), clip.frames, clip.fps)
+    frames, height, width, _ = clip.frames.shape
+    print(f"{options.output}: {frames} frames, {width} x {height}, {clip.fps:g} fps, seed {options.seed}")
+
+
+def _read_inputs(options: argparse.Namespace, fps: float) -> dict:
+    """The images and videos that are given to `generate`."""
+    from .given_files import read_clip, read_given
+
+    names = ("image", "keyframes", "extend", "inpaint", "region", "mask", "fit", "last", "grow", "feather")
+    given = read_given(fps, **{name: getattr(options, name) for name in names})
+    return {"given": given, "video": options.input_video and read_clip(options.input_video, fps)}
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    option = command.add_argument
+    option("prompt", metavar="PROMPT")
+    option("--output", required=True, help=".mp4, .gif, .webp, or a folder of PNGs when it ends in a slash")
+    option("--negative", default="", metavar="PROMPT", help="what guidance leads away from")
+    option("--seed", type=int, default=0)
+    option("--frames", type=int, help="any number from 1; default: what the checkpoint was trained on")
+    option(
+        "--size", type=_size, metavar="N|WxH", help="of the base video, in pixels; output is that times the SSR's scale"
+    )
+    option("--steps", type=int, help="sampler steps of the base network")
+    option("--guidance", type=float, help="classifier-free guidance of the base network; 1 is none")
+    option("--sampler", help="euler, euler_ancestral, heun, ddpm or dpmpp_2m")
+    option("--scheduler", help="normal, simple, sgm_uniform or karras")
+    option("--ssr-steps", type=int, help="sampler steps of the SSR")
+    option("--window", type=int, help="frames that the SSR sees at once")
+    option("--overlap", type=int, help="frames that neighbouring windows share, fused at every step")
+    option("--fuse", default="flat", help="how windows are weighted: flat, pyramid or hann")
+    option("--base-window", type=int, metavar="N", help="frames that the base network sees at once, in a long clip")
+    option("--base-overlap", type=int, metavar="N", help="frames that its neighbouring windows share")
+    option("--loop", action="store_true", help="lead the clip's end into its start")
+    _add_given_options(command)
+    option(
+        "--style", metavar="FILE", help="a style file, or a bundled style: stickers-line-drawing, stickers-watercolor"
+    )
+    option("--alpha", type=float, metavar="X", help="how much of the style, 0 to 1; default: 0.5")
+    option(
+        "--transparent",
+        action="store_true",
+        help="leave out the background, which must be plain; for .webp and folders of PNGs",
+    )
+    option("--diagnostics", action="store_true", help="a PNG beside the video: contact sheet, X-T slice, differences")
+    add_pipeline_options(option)
+
+
+def _add_given_options(command: argparse.ArgumentParser) -> None:
+    option = command.add_argument_group("what is given of the video (one of the first six)").add_argument
+    option("--image", type=Path, metavar="FILE", help="the first frame")
+    option(
+        "--keyframe",
+        type=_keyframe,
+        action="append",
+        default=[],
+        dest="keyframes",
+        metavar="FILE@INDEX",
+        help="an image and which frame it is, such as end.png@-1 for the last; may be repeated",
+    )
+    option("--extend", type=Path, metavar="VIDEO", help="a video to go on with")
+    option("--inpaint", type=Path, metavar="VIDEO", help="a video of which what the mask shows is made anew")
+    option("--region", type=Path, metavar="FILE", help="an image of which only what the mask shows moves")
+    option("--input-video", type=Path, metavar="VIDEO", help="a video to make something else of, with its motion")
+    option("--strength", type=float, help="how much of the input video is made anew, 0 to 1; default: 0.6")
+    option("--mask", type=Path, metavar="FILE", help="image or video; white is generated, black is kept")
+    option("--fit", help="how images of another shape are made to fit: crop, pad or stretch; default: crop")
+    option("--last", type=int, metavar="N", help="how many of the video's last frames to go on from; default: all")
+    option("--grow", type=int, metavar="N", help="pixels of the base video by which the mask is widened")
+    option("--feather", type=int, metavar="N", help="pixels over which it then fades")
+
+
+def _keyframe(text: str) -> tuple[int, Path]:
+    """ "end.png@-1" -> (-1, end.png)."""
+    file, _, index = text.rpartition("@")
+    try:
+        return int(index), Path(file)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"a keyframe is FILE@INDEX such as end.png@-1; got {text!r}") from error
+
+
+def _size(text: str) -> tuple[int, int]:
+    """ "48" or "64x48", width first as video sizes are written -> (height, width)."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.strip().lstrip("-").isdigit() for side in sides):
+        raise argparse.ArgumentTypeError(f"a size is a number, or width x height such as 64x48; got {text!r}")
+    return int(sides[-1]), int(sides[0])

@@ -1,0 +1,64 @@
+"""`lumiere train`: train the stages of a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .options import add_cast_option, add_training_options
+
+SUMMARY = "train the stages of a recipe; started again, it goes on where it stopped"
+
+
+def run(options: argparse.Namespace) -> None:
+    from ..lumiere_core.checkpoints.bundled import find_recipe
+    from ..lumiere_core.runtime.outputs import require_writable
+    from ..lumiere_core.training import load_recipe, release, train
+    from ..world.cast import load_cast, named_table
+    from ..world.source import world_sources
+
+    recipe = load_recipe(find_recipe(options.recipe))
+    sources = world_sources(recipe, options.cast and load_cast(options.cast, named_table(recipe.cast)))
+    engine = {name: getattr(options, name) for name in ("device", "precision", "compile")}
+    if options.dry_run is not None:
+        _rehearse(recipe, sources, options.dry_run or None, engine)
+        return
+    folder = options.output or Path("runs") / recipe.name
+    require_writable(folder / "state")
+    files = train(recipe, folder, sources=sources, stages=options.stages, workers=options.workers, **engine)
+    if not options.stages:
+        files += release(recipe, folder)
+    print("\n".join(str(file) for file in files))
+
+
+def _rehearse(recipe, sources, most_clips: int | None, engine: dict) -> None:
+    """Print how long each phase will take, as it is known."""
+    from ..lumiere_core.training.rehearsal import rehearse
+
+    hours = 0.0
+    for phase in rehearse(recipe, sources, most_clips=most_clips, **engine):
+        hours += phase.hours
+        print(
+            f"{phase.stage} phase {phase.number}: {phase.steps} steps of {phase.seconds:.3f} s, "
+            f"of which the batch takes {phase.batch_seconds:.3f}: {phase.hours:.2f} h",
+            flush=True,
+        )
+    print(f"in all {hours:.2f} h")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    option = command.add_argument
+    option("recipe", metavar="RECIPE", help="a TOML file, or the name of a bundled recipe: stickers")
+    option("--output", type=Path, metavar="DIR", help="folder for checkpoints and logs; default: runs/<recipe>")
+    option("--stages", type=lambda text: text.split(","), metavar="A,B", help="only these stages")
+    option(
+        "--dry-run",
+        nargs="?",
+        type=int,
+        const=0,
+        metavar="CLIPS",
+        help="a few steps of every phase, and how long each will take; keep nothing. CLIPS: at most so many in a batch",
+    )
+    add_cast_option(option)
+    add_training_options(option)
+    option("--workers", type=int, default=0, help="processes that make batches")

@@ -1,0 +1,62 @@
+"""What a checkpoint file is, in words: the text of `lumiere info`."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from safetensors import safe_open
+
+from ..networks.inflation import TEMPORAL_PREFIX
+from .format import CheckpointInfo, load_info
+
+SAMPLING_FIELDS = (
+    "prediction",
+    "thresholding",
+    "guidance",
+    "steps",
+    "sampler",
+    "scheduler",
+    "window",
+    "overlap",
+    "noise_level",
+    "fps",
+    "frames",
+    "size",
+    "scale",
+    "text_encoder",
+)
+
+
+def describe_checkpoint(path: str | Path) -> str:
+    """Kind, parameters, defaults, config and training record. Raises ValueError as `load_info` does."""
+    info = load_info(path)
+    sections = [f"{path}: {info.kind}", _parameters(path)]
+    if info.kind != "text":
+        sections.append(_sampling(info))
+    sections += [_table("config", info.config), _table("training", info.training)]
+    return "\n\n".join(sections)
+
+
+def _parameters(path: str | Path) -> str:
+    with safe_open(str(path), framework="pt") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}
+        counts = {name: math.prod(part.get_shape()) for name, part in slices.items()}
+        dtypes = sorted({part.get_dtype() for part in slices.values()})
+    total = sum(counts.values())
+    temporal = sum(count for name, count in counts.items() if name.startswith(TEMPORAL_PREFIX))
+    shares = f" ({total - temporal:,} spatial, {temporal:,} temporal)" if temporal else ""
+    return f"parameters: {total:,}{shares}, stored as {', '.join(dtypes)}"
+
+
+def _sampling(info: CheckpointInfo) -> str:
+    schedule = info.schedule
+    rows = {"schedule": f"{schedule.name}, {schedule.timesteps} timesteps, shift {schedule.shift:g}"}
+    rows |= {name: getattr(info, name) for name in SAMPLING_FIELDS}
+    return _table("sampling", {name: value for name, value in rows.items() if value is not None})
+
+
+def _table(title: str, rows: dict) -> str:
+    lines = [f"  {name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in rows.items()]
+    return "\n".join([f"{title}:", *(lines or ["  none"])])

@@ -1,0 +1,38 @@
+"""Super-resolution conditioning as in Imagen and DeepFloyd IF: upsample the low-res clip, add noise, say how much."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+
+from ..diffusion.denoiser import add_noise
+from ..diffusion.schedule import NoiseSchedule
+
+
+def upsample(video: torch.Tensor, scale: int, align_corners: bool) -> torch.Tensor:
+    """(B, C, T, h, w) -> (B, C, T, h*scale, w*scale), bilinear.
+
+    align_corners: True as IF's stage II does it, where corner pixels stay in the corners; False for clips whose pixels
+    are the means of the larger one's, which then stay where they were.
+    """
+    frames = rearrange(video, "b c t h w -> (b t) c h w")
+    frames = F.interpolate(frames, scale_factor=float(scale), mode="bilinear", align_corners=align_corners)
+    return rearrange(frames, "(b t) c h w -> b c t h w", b=video.shape[0])
+
+
+def condition_low_res(
+    low_res: torch.Tensor,
+    noise: torch.Tensor,
+    noise_level: torch.Tensor,
+    schedule: NoiseSchedule,
+    scale: int,
+    align_corners: bool,
+) -> torch.Tensor:
+    """What the SSR is given beside the noisy clip: (B, 3, T, h, w) in [-1, 1] -> (B, 3, T, h*scale, w*scale).
+
+    noise: like the output, unit normal. noise_level: (B,) integer timesteps of `schedule`, the augmentation level that
+    the network is told too.
+    """
+    sigma = schedule.sigmas.to(low_res.device)[noise_level]
+    return add_noise(upsample(low_res, scale, align_corners), noise, sigma)

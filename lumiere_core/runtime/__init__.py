@@ -1,0 +1,1 @@
+"""Where a run takes place: devices, memory, progress, files that are whole or not there."""

@@ -1,0 +1,100 @@
+"""Memory: what a run will need, what there is, and a clear refusal before anything large is allocated."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ..networks import UNetConfig
+
+# Measured peaks of STUNet's forward are 15 to 23 tensors of (window's patches, finest level's channels).
+ACTIVATION_TENSORS = 24
+# Float32 clips that a run holds at once: noise, x, x0s with and without the prompt, fused sum, conditioning, frames.
+CLIP_TENSORS = 12
+GIB = 2**30
+
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def network_bytes(config: UNetConfig, frames: int, height: int, width: int, dtype: torch.dtype) -> int:
+    """Peak activations of one evaluation on (3, frames, height, width), on the network's device."""
+    patches = -(-height // config.patch) * -(-width // config.patch)
+    return ACTIVATION_TENSORS * frames * patches * config.levels[0].channels * dtype.itemsize
+
+
+def clip_bytes(frames: int, height: int, width: int) -> int:
+    """What the sampler holds of a whole clip, in main memory."""
+    return CLIP_TENSORS * 4 * 3 * frames * height * width
+
+
+def require_clip_memory(
+    kind: str,
+    config: UNetConfig,
+    clip: tuple[int, int, int],
+    window: tuple[int, int, int],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """Refuse a clip (T, H, W) that would not fit the memory, made of windows (T, H, W) of which one is on `device`."""
+    frames, height, width = clip
+    needed = {torch.device("cpu"): clip_bytes(*clip)}
+    needed[device] = needed.get(device, 0) + network_bytes(config, *window, dtype)
+    require_memory(f"A clip of {frames} frames, {width} x {height} pixels ({kind}),", needed)
+
+
+def require_memory(what: str, needed: dict[torch.device, int]) -> None:
+    """Raise ValueError if a device has less memory left than a run needs there."""
+    for device, amount in needed.items():
+        available = available_bytes(device)
+        if available is not None and amount > available:
+            raise ValueError(
+                f"{what} needs about {amount / GIB:.1f} GiB of memory on {device}; {available / GIB:.1f} GiB is free. "
+                "Use a smaller size, fewer frames or a shorter window."
+            )
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Free memory of a device; None where it cannot be told."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    limits = [_free_ram(), *(_read_number(path) for path in _CGROUP_LIMITS)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it is torch's word for that, of an accelerator or of the CPU."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+@contextmanager
+def clear_out_of_memory(what: str):
+    """Turn torch's several out-of-memory errors into one ValueError in plain words."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ValueError(f"{what}: out of memory. Use a smaller size, fewer frames or a shorter window.") from error
+
+
+def _free_ram() -> int | None:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):  # macOS tells the total only
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _read_number(path: str) -> int | None:
+    """A cgroup's limit: a number of bytes, or "max"."""
+    try:
+        text = Path(path).read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None

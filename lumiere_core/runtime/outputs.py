@@ -1,0 +1,47 @@
+"""Files that are whole or not there, and whether they can be written at all, asked before the work."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def require_writable(path: Path) -> None:
+    """Raise ValueError unless a file or folder of that name can be put in place; tried, and left as it was."""
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{path}: cannot write into {parent} ({error.strerror}). Choose another folder.") from error
+
+
+class atomic_path:
+    """Context manager: write to the path it gives; on success that file replaces `path`, on error nothing is left."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.stem}.", suffix=self.path.suffix)
+        os.close(handle)
+        self.temporary = Path(name)
+        return self.temporary
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                os.chmod(self.temporary, 0o666 & ~_umask())
+                os.replace(self.temporary, self.path)
+        finally:
+            self.temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""Clips as tensors, as files and as pictures to look at."""

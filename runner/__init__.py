@@ -1,0 +1,1 @@
+"""`lumiere run`: executes workflow files with the pack's nodes where no ComfyUI is."""
