@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from .options import add_cast_option, add_pipeline_options, load_pipeline
+from .sampling_flags import add_sampling_options, read_sampling_options
 
 SUMMARY = "measure how well videos show what prompts ask for"
 
@@ -19,9 +20,7 @@ def run(options: argparse.Namespace) -> None:
     for file in (options.output / "evaluation.json", *map(Path, _recorded(options))):
         require_writable(file)
     options.super_resolution &= TEXT in options.tasks
-    pipeline = load_pipeline(options)
-    if options.steps is not None:
-        pipeline = pipeline.with_steps(options.steps)
+    pipeline = load_pipeline(options).with_defaults(**read_sampling_options(options))
     cast = _load_cast(options, pipeline.base.info)
     for task in options.tasks:  # what is finished stays, should a later one be interrupted
         if task == TEXT:
@@ -102,6 +101,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     option("--seed", type=int, default=0)
     option("--output", type=Path, default=Path("evaluation"), metavar="DIR", help="folder for JSON and plots")
     option("--record", action="store_true", help="write the figures into the metadata of the given checkpoints")
-    option("--steps", type=int, help="sampler steps of the base network; default: the checkpoint's")
     add_cast_option(option)
     add_pipeline_options(option)
+    add_sampling_options(command)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .options import add_pipeline_options, load_pipeline
+from .sampling_flags import add_sampling_options, read_sampling_options
 
 SUMMARY = "make a video from a prompt"
 
@@ -25,9 +26,8 @@ def run(options: argparse.Namespace) -> None:
     if options.style is not None:
         style = load_style(find_style(options.style))
         pipeline = pipeline.stylized(style, DEFAULT_ALPHA if options.alpha is None else options.alpha)
-    names = ("negative", "seed", "frames", "size", "steps", "guidance", "sampler", "scheduler")
-    names += ("ssr_steps", "window", "overlap", "fuse", "base_window", "base_overlap", "loop", "strength")
-    values = {name: getattr(options, name) for name in names} | _read_inputs(options, pipeline.base.info.fps)
+    values = {name: getattr(options, name) for name in ("negative", "seed", "frames", "size")}
+    values |= read_sampling_options(options) | _read_inputs(options, pipeline.base.info.fps)
     with StageBars() as bars:
         clip = pipeline.generate(options.prompt, progress=bars, **values)
     write_video(options.output, key_out(clip.frames) if options.transparent else clip.frames, clip.fps)
@@ -39,11 +39,23 @@ def run(options: argparse.Namespace) -> None:
 
 def _read_inputs(options: argparse.Namespace, fps: float) -> dict:
     """The images and videos that are given to `generate`."""
-    from .given_files import read_clip, read_given
+    from .given_files import read_given
 
     names = ("image", "keyframes", "extend", "inpaint", "region", "mask", "fit", "last", "grow", "feather")
     given = read_given(fps, **{name: getattr(options, name) for name in names})
-    return {"given": given, "video": options.input_video and read_clip(options.input_video, fps)}
+    return {"given": given, "start": _read_start(options, fps)}
+
+
+def _read_start(options: argparse.Namespace, fps: float):
+    from ..lumiere_core.pipeline import DEFAULT_STRENGTH, Start
+    from .given_files import read_clip
+
+    if options.input_video is None:
+        if options.strength is not None:
+            raise ValueError("strength says how much of an input video is made anew; got no video.")
+        return None
+    strength = DEFAULT_STRENGTH if options.strength is None else options.strength
+    return Start(read_clip(options.input_video, fps), strength)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -56,17 +68,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     option(
         "--size", type=_size, metavar="N|WxH", help="of the base video, in pixels; output is that times the SSR's scale"
     )
-    option("--steps", type=int, help="sampler steps of the base network")
-    option("--guidance", type=float, help="classifier-free guidance of the base network; 1 is none")
-    option("--sampler", help="euler, euler_ancestral, heun, ddpm or dpmpp_2m")
-    option("--scheduler", help="normal, simple, sgm_uniform or karras")
-    option("--ssr-steps", type=int, help="sampler steps of the SSR")
-    option("--window", type=int, help="frames that the SSR sees at once")
-    option("--overlap", type=int, help="frames that neighbouring windows share, fused at every step")
-    option("--fuse", default="flat", help="how windows are weighted: flat, pyramid or hann")
-    option("--base-window", type=int, metavar="N", help="frames that the base network sees at once, in a long clip")
-    option("--base-overlap", type=int, metavar="N", help="frames that its neighbouring windows share")
-    option("--loop", action="store_true", help="lead the clip's end into its start")
+    add_sampling_options(command)
     _add_given_options(command)
     option(
         "--style", metavar="FILE", help="a style file, or a bundled style: stickers-line-drawing, stickers-watercolor"

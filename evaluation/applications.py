@@ -16,7 +16,7 @@ from ..world.cast import Cast, drawn_shapes
 from .application_report import sheet_row, summarize_runs, write_application
 from .findings import watch
 from .planning import STRENGTHS, Film, Material, Run, shoot, style_file
-from .run import FORMAT, SETTINGS, Progress, writable_folder
+from .run import FORMAT, Progress, writable_folder
 from .scores import words_of
 from .tasks import TASKS, Task
 
@@ -85,7 +85,7 @@ def evaluate_task(
         "cast": cast.name,
         **work.film._asdict(),
         "fps": info.fps,
-        "settings": {key: getattr(info, key) for key in SETTINGS},
+        "settings": info.sampling.said(),
         "targets": dict(work.task.targets),
         "figures": summarize_runs(planned, findings),
         "judge": work.ground_truth(),

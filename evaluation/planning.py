@@ -17,7 +17,7 @@ import torch
 
 from ..lumiere_core.checkpoints.bundled import bundled_weights
 from ..lumiere_core.conditioning.given import Given
-from ..lumiere_core.pipeline import DEFAULT_STRENGTH
+from ..lumiere_core.pipeline import DEFAULT_STRENGTH, Start
 from ..world.captions import Captioner
 from ..world.cast import Cast
 from ..world.motions import TURNING
@@ -246,7 +246,7 @@ def give_still(run: Run, film: Film, frames: np.ndarray) -> Material:
 
 
 def give_video(run: Run, film: Film, frames: np.ndarray) -> Material:
-    return Material({"video": torch.from_numpy(frames), "strength": run.strength}, frames)
+    return Material({"start": Start(torch.from_numpy(frames), run.strength)}, frames)
 
 
 def known_frames(film: Film, indices: Sequence[int]) -> np.ndarray:

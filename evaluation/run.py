@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..lumiere_core.diffusion.options import SamplingOptions
 from ..lumiere_core.sampling import plan_sampling
 from ..world.cast import Cast
 from .enlargement import Fidelity, compare_enlargement, make_small, summarize_fidelity
@@ -29,7 +30,6 @@ BASE, SSR = "base", "super_resolution"
 SEED_STRIDE = 3  # a clip draws from the streams seed, seed + 1 and seed + 2: no two share noise
 SHEET_CLIPS = 12
 DEFAULT_PROMPTS = 256
-SETTINGS = ("steps", "guidance", "sampler", "scheduler", "window", "overlap", "noise_level")
 
 Progress = Callable[[int, int], None]  # clips done, clips in all; from (0, clips) on
 
@@ -142,8 +142,9 @@ class Evaluation:
         for name, layout in self.layouts.items():
             if name == MULTIDIFFUSION:
                 continue
-            windows = {"window": layout.window, "overlap": layout.overlap}
-            frames = self.pipeline.upscale(clip.low_res, self.prompts[index].text, seed=self._seed(index), **windows)
+            windows = SamplingOptions(window=layout.window, overlap=layout.overlap)
+            text, seed = self.prompts[index].text, self._seed(index)
+            frames = self.pipeline.upscale(clip.low_res, text, seed=seed, ssr=windows)
             self.curves.setdefault(name, []).append(adjacent_frame_mse(frames.numpy()))
             self._report(1)
 
@@ -181,7 +182,7 @@ class Evaluation:
     def settings(self) -> dict[str, dict]:
         """What each network was sampled with."""
         models = {BASE: self.pipeline.base} | ({SSR: self.pipeline.ssr} if self.enlarged else {})
-        return {stage: {name: getattr(model.info, name) for name in SETTINGS} for stage, model in models.items()}
+        return {stage: model.info.sampling.said() for stage, model in models.items()}
 
     def records(self) -> list[dict]:
         """Each clip's prompt, what was asked, and what each stage's clip shows."""

@@ -17,6 +17,7 @@ from .conditioning.fitting import fit_video
 from .conditioning.given import CONDITION_CHANNELS, Condition, Given
 from .conditioning.text import TextEncoder, load_text_encoder
 from .conditioning.vocabulary import check_prompt, taught
+from .diffusion.options import UNSAID, SamplingOptions
 from .networks import STUNet
 from .runtime.devices import resolve_device, resolve_dtype
 from .runtime.memory import clear_out_of_memory, require_clip_memory
@@ -50,7 +51,7 @@ class Start:
     """A video to start from (SDEdit): frames (T, H, W, 3) in [0, 1], of which `strength`, 0 to 1, is made anew."""
 
     frames: torch.Tensor
-    strength: float
+    strength: float = DEFAULT_STRENGTH
     fit: str = "crop"
 
     def clip(self, plan: SamplingPlan) -> torch.Tensor:
@@ -65,6 +66,10 @@ class Model:
     info: CheckpointInfo
     network: STUNet
     encoder: TextEncoder
+
+    def with_defaults(self, options: SamplingOptions) -> Model:
+        sampling = options.over(self.info.sampling)
+        return dataclasses.replace(self, info=dataclasses.replace(self.info, sampling=sampling))
 
 
 class LumierePipeline:
@@ -106,10 +111,11 @@ class LumierePipeline:
         base = dataclasses.replace(self.base, info=info, network=network)
         return LumierePipeline(base, self.ssr, self.device, self.dtype)
 
-    def with_steps(self, steps: int) -> LumierePipeline:
-        """The same with another default for the base network's sampler steps."""
-        base = dataclasses.replace(self.base, info=dataclasses.replace(self.base.info, steps=steps))
-        return LumierePipeline(base, self.ssr, self.device, self.dtype)
+    def with_defaults(self, base: SamplingOptions = UNSAID, ssr: SamplingOptions = UNSAID) -> LumierePipeline:
+        """The same with other defaults for sampling, where they are said."""
+        return LumierePipeline(
+            self.base.with_defaults(base), self.ssr and self.ssr.with_defaults(ssr), self.device, self.dtype
+        )
 
     def generate(
         self,
@@ -119,65 +125,38 @@ class LumierePipeline:
         seed: int = 0,
         frames: int | None = None,
         size: int | tuple[int, int] | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        sampler: str | None = None,
-        scheduler: str | None = None,
-        super_resolution: bool | None = None,
-        ssr_steps: int | None = None,
-        window: int | None = None,
-        overlap: int | None = None,
-        fuse: str = "flat",
-        base_window: int | None = None,
-        base_overlap: int | None = None,
-        loop: bool = False,
+        base: SamplingOptions = UNSAID,
+        ssr: SamplingOptions = UNSAID,
         given: Given | None = None,
-        video: torch.Tensor | None = None,
-        strength: float | None = None,
+        start: Start | None = None,
+        super_resolution: bool | None = None,
         progress: Progress | None = None,
     ) -> Clip:
         """Make a video. What is None comes from the checkpoint.
 
         frames: any number from 1. size: of the base video, (height, width) or the side of a square; the result is
-        that times the SSR's scale. steps, guidance, sampler, scheduler: of the base network. ssr_steps, window,
-        overlap: of the SSR, which runs over overlapping windows of so many frames that are fused at each step;
-        base_window, base_overlap: likewise of the base, for clips longer than it was trained on. fuse, loop: of both;
-        loop leads the clip's end into its start.
+        that times the SSR's scale. base, ssr: how the two networks sample.
         given: images or a video of which pixels are known, and come out exactly; in the SSR too where they are large
-        enough. video: frames (T, H, W, 3) in [0, 1] to make something else of (SDEdit), strength: how much else, 0
-        to 1; the clip has their frames, or their first ones.
+        enough. start: a video to make something else of (SDEdit); the clip has its frames, or its first ones.
         super_resolution: None is yes where an SSR is loaded. The same seed gives the same video.
         Raises ValueError for what cannot be made, before anything is computed. Warns of a prompt with words that the
         base network never heard.
         """
-        start = _start(video, strength, given)
+        if start is not None and given is not None:
+            raise ValueError("a video to start from and known pixels cannot both be given; leave one out.")
         size = _pair(self.base.info.size if size is None else size)
-        base_plan = plan_sampling(
-            self.base.info,
-            _frames(frames, self.base.info.frames, given, video),
-            size,
-            steps=steps,
-            guidance=guidance,
-            sampler=sampler,
-            scheduler=scheduler,
-            window=base_window,
-            overlap=base_overlap,
-            fuse=fuse,
-            loop=loop,
-            denoise=1.0 if start is None else start.strength,
-        )
-        ssr_options = {"steps": ssr_steps, "window": window, "overlap": overlap}
+        frames = _frames(frames, self.base.info.frames, given, start)
+        base_plan = plan_sampling(self.base.info, frames, size, base, 1.0 if start is None else start.strength)
         ssr_plan = None
-        if self._wants_ssr(super_resolution, **ssr_options):
-            ssr_plan = self._ssr_plan(base_plan.frames, size, fuse=fuse, loop=loop, **ssr_options)
+        if self._wants_ssr(super_resolution, ssr):
+            ssr_plan = self._ssr_plan(frames, size, ssr)
             self._require_memory(self.ssr, ssr_plan)
         self._require_memory(self.base, base_plan)
         _warn_of_unknown_words(self.base.info, prompt)
         with torch.inference_mode(), clear_out_of_memory("generate"):
             texts = _encode([self.base, self.ssr] if ssr_plan else [self.base], prompt, negative)
             low_res = self._generate(base_plan, texts, seed, progress, given, start)
-            known = self._known_at_full_size(ssr_plan, given)
-            video = self._upscale(ssr_plan, low_res, texts, seed, progress, known) if ssr_plan else low_res
+            video = self._upscale(ssr_plan, low_res, texts, seed, progress, given) if ssr_plan else low_res
         small = video_to_frames(low_res)
         return Clip(video_to_frames(video) if ssr_plan else small, small, self.base.info.fps)
 
@@ -188,45 +167,43 @@ class LumierePipeline:
         negative: str = "",
         *,
         seed: int = 0,
-        steps: int | None = None,
-        window: int | None = None,
-        overlap: int | None = None,
-        fuse: str = "flat",
+        ssr: SamplingOptions = UNSAID,
+        given: Given | None = None,
         progress: Progress | None = None,
     ) -> torch.Tensor:
         """The SSR alone: frames (T, h, w, 3) in [0, 1] -> (T, h * scale, w * scale, 3) in [0, 1].
 
-        Given a clip's `low_res`, and the prompt, seed and options of that clip, it makes the clip's `frames` again.
+        Given a clip's `low_res`, and the prompt, seed, options and known pixels of that clip, it makes the clip's
+        `frames` again.
         """
         frames, height, width, _ = low_res.shape
-        plan = self._ssr_plan(frames, (height, width), steps=steps, window=window, overlap=overlap, fuse=fuse)
+        plan = self._ssr_plan(frames, (height, width), ssr)
         self._require_memory(self.ssr, plan)
         with torch.inference_mode(), clear_out_of_memory("upscale"):
             texts = _encode([self.ssr], prompt, negative)
-            video = self._upscale(plan, frames_to_video(low_res), texts, seed, progress)
+            video = self._upscale(plan, frames_to_video(low_res), texts, seed, progress, given)
         return video_to_frames(video)
 
-    def _wants_ssr(self, wanted: bool | None, **options) -> bool:
+    def _wants_ssr(self, wanted: bool | None, options: SamplingOptions) -> bool:
         """Whether to run the SSR; options of its own that would have no effect are an error."""
         if wanted or (wanted is None and self.ssr is not None):
             return True
-        given = [name for name, value in options.items() if value is not None]
-        if given:
-            raise ValueError(f"{given[0]} belongs to super-resolution, which is off; leave it out.")
+        for name in options.said():
+            raise ValueError(f"{name} belongs to super-resolution, which is off; leave it out.")
         return False
 
-    def _ssr_plan(self, frames: int, size: tuple[int, int], **options) -> SamplingPlan:
+    def _ssr_plan(self, frames: int, size: tuple[int, int], options: SamplingOptions) -> SamplingPlan:
         if self.ssr is None:
             raise ValueError("super-resolution: this pipeline was loaded without an SSR; load it with one.")
         scale = self.ssr.info.scale
-        return plan_sampling(self.ssr.info, frames, (size[0] * scale, size[1] * scale), **options)
+        return plan_sampling(self.ssr.info, frames, (size[0] * scale, size[1] * scale), options)
 
     def _require_memory(self, model: Model, plan: SamplingPlan) -> None:
         config = model.network.config
         require_clip_memory(model.info.kind, config, plan.shape[2:], plan.window_size, self.device, self.dtype)
 
-    def _upscale(self, plan: SamplingPlan, low_res: torch.Tensor, texts, seed: int, progress, known=None):
-        options = self._options(self.ssr, SSR_STAGE, plan, progress)
+    def _upscale(self, plan: SamplingPlan, low_res: torch.Tensor, texts, seed: int, progress, given: Given | None):
+        options, known = self._options(self.ssr, SSR_STAGE, plan, progress), self._known_at_full_size(plan, given)
         return super_resolve(plan=plan, low_res=low_res, seed=seed, known=known, **_texts(texts, self.ssr), **options)
 
     def _generate(self, plan: SamplingPlan, texts, seed: int, progress, given: Given | None, start: Start | None):
@@ -240,9 +217,9 @@ class LumierePipeline:
         options |= {"start": condition.clip}  # what core's samplers start from, given BuildConditioningMask's latent
         return sample_base(plan=plan, seed=seed, **options)
 
-    def _known_at_full_size(self, plan: SamplingPlan | None, given: Given | None) -> Condition | None:
+    def _known_at_full_size(self, plan: SamplingPlan, given: Given | None) -> Condition | None:
         """What is known of the SSR's clip; nothing where the images would have to be enlarged themselves."""
-        if plan is None or given is None or not given.covers((plan.height, plan.width)):
+        if given is None or not given.covers((plan.height, plan.width)):
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said at the base's size already
@@ -310,22 +287,13 @@ def _texts(texts: dict[TextEncoder, torch.Tensor], model: Model) -> dict[str, to
     return dict(zip(("text", "negative"), texts[model.encoder].chunk(2), strict=True))
 
 
-def _start(video: torch.Tensor | None, strength: float | None, given: Given | None) -> Start | None:
-    if video is None:
-        if strength is not None:
-            raise ValueError("strength says how much of an input video is made anew; got no video.")
-        return None
-    if given is not None:
-        raise ValueError("a video to start from and known pixels cannot both be given; leave one out.")
-    return Start(video, DEFAULT_STRENGTH if strength is None else strength)
-
-
-def _frames(frames: int | None, default: int, given: Given | None, video: torch.Tensor | None) -> int:
+def _frames(frames: int | None, default: int, given: Given | None, start: Start | None) -> int:
     """How many frames to make: what is asked for, else what an input video has, else the checkpoint's own."""
-    if video is not None:
-        if frames is not None and frames > len(video):
-            raise ValueError(f"frames must be at most {len(video)}, the input video's; got {frames}.")
-        return len(video) if frames is None else frames
+    if start is not None:
+        most = len(start.frames)
+        if frames is not None and frames > most:
+            raise ValueError(f"frames must be at most {most}, the input video's; got {frames}.")
+        return most if frames is None else frames
     if frames is None and given is not None and given.mode == "inpaint":
         return len(given.images)
     return default if frames is None else frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +15,12 @@ from .checkpoints.format import CheckpointInfo
 from .conditioning.given import CONDITION_CHANNELS, Condition, condition_channels, hears_condition, join_condition
 from .conditioning.low_res import condition_low_res
 from .diffusion import (
+    KNOBS,
     SAMPLERS,
-    SPACINGS,
-    WEIGHTS,
+    UNSAID,
     Callback,
     Denoiser,
+    SamplingOptions,
     Window,
     augmentation_noise,
     classifier_free_guidance,
@@ -44,28 +46,22 @@ TEXT_ONLY = (
 )
 
 
-@dataclass(frozen=True)
-class SamplingPlan:
-    """How a clip of (frames, height, width) will be sampled; made, and checked, by `plan_sampling`.
+# What no checkpoint need say.
+PLAINEST = {"fuse": "flat", "loop": False, "noise_level": 0, "tile_overlap": 0}
 
-    loop: windows wrap around the clip's end. denoise: 1 is from pure noise, less keeps of a start (SDEdit). tile,
-    tile_overlap: side of spatial tiles in pixels, None for none, and what neighbours share.
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingPlan(SamplingOptions):
+    """How a clip of (frames, height, width) will be sampled, with no option left open but those that mean "none"; made,
+    and checked, by `plan_sampling`.
+
+    denoise: 1 is from pure noise, less keeps of a start (SDEdit).
     """
 
     frames: int
     height: int
     width: int
-    steps: int
-    guidance: float
-    sampler: str
-    scheduler: str
-    window: int
-    overlap: int
-    fuse: str
-    loop: bool = False
     denoise: float = 1.0
-    tile: int | None = None
-    tile_overlap: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -99,58 +95,44 @@ def plan_sampling(
     info: CheckpointInfo,
     frames: int,
     size: tuple[int, int],
-    *,
-    steps: int | None = None,
-    guidance: float | None = None,
-    sampler: str | None = None,
-    scheduler: str | None = None,
-    window: int | None = None,
-    overlap: int | None = None,
-    fuse: str = "flat",
-    loop: bool = False,
+    options: SamplingOptions = UNSAID,
     denoise: float = 1.0,
-    tile: int | None = None,
-    tile_overlap: int = 0,
 ) -> SamplingPlan:
-    """Fill in the checkpoint's defaults where nothing is given; raise ValueError for what cannot be.
+    """Fill in the checkpoint's defaults where nothing is said; raise ValueError for what cannot be.
 
-    size: (height, width) of what the network makes. window, overlap: in frames; a network that names no window works
-    on clips of the length it was trained on, and a longer clip is made of those (MultiDiffusion).
+    size: (height, width) of what the network makes. A network that names no window works on clips of the length it was
+    trained on, and a longer clip is made of those (MultiDiffusion).
     """
     if frames < 1:
         raise ValueError(f"frames must be at least 1; got {frames}.")
     if min(size) < 1:
         raise ValueError(f"size must be at least 1 pixel in height and width; got {size[0]} x {size[1]}.")
-    steps, guidance, sampler, scheduler = (
-        default if given is None else given
-        for given, default in (
-            (steps, info.steps),
-            (guidance, info.guidance),
-            (sampler, info.sampler),
-            (scheduler, info.scheduler),
-        )
-    )
-    if not 1 <= steps <= info.schedule.timesteps:
-        raise ValueError(f"steps must be 1 to {info.schedule.timesteps}, the schedule's timesteps; got {steps}.")
     if not 0 <= denoise <= 1:
         raise ValueError(f"denoise must be 0, all of the given clip, to 1, nothing of it; got {denoise}.")
-    if not math.isfinite(guidance):
-        raise ValueError(f"guidance must be a finite number, 1 for none; got {guidance}.")
-    for name, value, known in (
-        ("sampler", sampler, SAMPLERS),
-        ("scheduler", scheduler, SPACINGS),
-        ("fuse", fuse, WEIGHTS),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}.")
-    window = (info.window or info.frames) if window is None else window
-    overlap = _default_overlap(info, window) if overlap is None else overlap
-    plan_windows(1, window, overlap)  # raises where the two do not fit; absurdly many frames are not to be planned yet
-    if tile is not None:
-        plan_boxes((1, 1, 1), (1, tile, tile), (0, tile_overlap, tile_overlap))  # likewise
-    return SamplingPlan(
-        frames, *size, steps, guidance, sampler, scheduler, window, overlap, fuse, loop, denoise, tile, tile_overlap
-    )
+    defaults = info.sampling.over(SamplingOptions(window=info.frames, **PLAINEST))
+    resolved = options.over(defaults)
+    if options.overlap is None:
+        resolved = dataclasses.replace(resolved, overlap=_default_overlap(info, resolved.window))
+    _check_options(resolved, info)
+    return SamplingPlan(**dataclasses.asdict(resolved), frames=frames, height=size[0], width=size[1], denoise=denoise)
+
+
+def _check_options(options: SamplingOptions, info: CheckpointInfo) -> None:
+    timesteps = info.schedule.timesteps
+    if not 1 <= options.steps <= timesteps:
+        raise ValueError(f"steps must be 1 to {timesteps}, the schedule's timesteps; got {options.steps}.")
+    if not math.isfinite(options.guidance):
+        raise ValueError(f"guidance must be a finite number, 1 for none; got {options.guidance}.")
+    for name, knob in KNOBS.items():
+        value = getattr(options, name)
+        if knob.choices and value not in knob.choices:
+            raise ValueError(f"{name} must be one of {', '.join(knob.choices)}; got {value!r}.")
+    if not 0 <= options.noise_level < timesteps:
+        raise ValueError(f"noise_level must be 0 to {timesteps - 1}, a timestep; got {options.noise_level}.")
+    # These raise where the two do not fit; absurdly many frames are not to be planned yet.
+    plan_windows(1, options.window, options.overlap)
+    if options.tile is not None:
+        plan_boxes((1, 1, 1), (1, options.tile, options.tile), (0, options.tile_overlap, options.tile_overlap))
 
 
 def sample(
@@ -255,19 +237,13 @@ def super_resolve(
     text: torch.Tensor,
     negative: torch.Tensor,
     seed: int,
-    *,
-    noise_level: int | None = None,
     **options,
 ) -> torch.Tensor:
     """Sample the large clip of a small one: (1, 3, T, h, w) in [-1, 1] -> (1, 3, T, h * scale, w * scale).
 
-    text, negative: (1, L, D) with and without the prompt. noise_level: of the augmentation, None is the checkpoint's
-    own. options: of `sample`.
+    text, negative: (1, L, D) with and without the prompt. options: of `sample`.
     """
-    level = (info.noise_level or 0) if noise_level is None else noise_level
-    if not 0 <= level < info.schedule.timesteps:
-        raise ValueError(f"noise_level must be 0 to {info.schedule.timesteps - 1}, a timestep; got {level}.")
-    level = torch.tensor([level])
+    level = torch.tensor([plan.noise_level])
     noise = augmentation_noise(plan.shape, seed)
     low_res = condition_low_res(low_res, noise, level, info.schedule, info.scale, info.align_corners)
     shared = {"low_res": low_res, "noise_level": level}
@@ -312,5 +288,5 @@ def _counted(denoise: Denoiser, total: int, evaluated: Callable[[int, int], None
 
 
 def _default_overlap(info: CheckpointInfo, window: int) -> int:
-    overlap = window // 4 if info.overlap is None else info.overlap
+    overlap = window // 4 if info.sampling.overlap is None else info.sampling.overlap
     return max(min(overlap, window - 1), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..lumiere_core.conditioning.fitting import join_images
 from ..lumiere_core.conditioning.given import Given, masked_clip, parse_indices
+from ..lumiere_core.diffusion.options import LONGEST_CLIP
 from ..lumiere_core.video.tensors import video_to_frames
 from . import inputs
 from .checks import frames_of_images, named, with_values
@@ -41,9 +42,7 @@ class BuildConditioningMask(io.ComfyNode):
                     tooltip="What is given, of any size (see fit): a picture for first_frame and region, one for each "
                     "index for keyframes, a video for extend and inpaint.",
                 ),
-                io.Int.Input(
-                    "frames", default=80, min=1, max=inputs.LONGEST_CLIP, tooltip="Number of frames of the clip."
-                ),
+                io.Int.Input("frames", default=80, min=1, max=LONGEST_CLIP, tooltip="Number of frames of the clip."),
                 inputs.side("width", "Width of the clip in pixels. 0 is the images' own.", default=32),
                 inputs.side("height", "Height of the clip in pixels. 0 is the images' own.", default=32),
                 inputs.fit(),
@@ -136,7 +135,7 @@ def _last():
         "last",
         default=0,
         min=0,
-        max=inputs.LONGEST_CLIP,
+        max=LONGEST_CLIP,
         tooltip="How many of the video's last frames the clip starts with. 0 is all of it.",
     )
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from ..lumiere_core.conditioning.fitting import FITS
-from ..lumiere_core.diffusion import SAMPLERS, SPACINGS, WEIGHTS
+from ..lumiere_core.diffusion.options import KNOBS, LARGEST_SIDE
 from .host import io
 
 CATEGORY = "Lumiere"
 LARGEST_SEED = 2**64 - 1
-LONGEST_CLIP = 16384  # frames; no limit of the method, only of the widget
-LARGEST_SIDE = 16384  # pixels
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -46,74 +44,37 @@ def sampling(steps: int, cfg: float) -> list:
             tooltip="Where the noise comes from. The same seed draws the same noise, whatever the windows and the "
             "device.",
         ),
-        io.Int.Input(
-            "steps",
-            default=steps,
-            min=1,
-            max=1000,
-            tooltip="Denoising steps. More take longer and change less and less.",
-        ),
-        io.Float.Input(
-            "cfg",
-            default=cfg,
-            min=0.0,
-            max=100.0,
-            step=0.1,
-            round=0.01,
-            tooltip="Classifier-free guidance: how strongly the video follows the prompt. 1 is none and twice as fast.",
-        ),
-        io.Combo.Input(
-            "sampler",
-            options=list(SAMPLERS),
-            default="dpmpp_2m",
-            tooltip="How a step is taken. dpmpp_2m needs the fewest steps; euler_ancestral and ddpm add noise as they "
-            "go.",
-        ),
-        io.Combo.Input(
-            "scheduler",
-            options=list(SPACINGS),
-            default="normal",
-            tooltip="How the steps are spread over the noise levels.",
-        ),
+        knob("steps", default=steps),
+        knob("guidance", id="cfg", default=cfg, step=0.1, round=0.01),
+        knob("sampler", default="dpmpp_2m"),
+        knob("scheduler", default="normal"),
     ]
 
 
 def windows(what: str) -> list:
     """window, overlap, fuse, loop, in this order, all for experts; `what` sees the windows."""
     return [
-        io.Int.Input(
-            "window",
-            default=0,
-            min=0,
-            max=LONGEST_CLIP,
-            advanced=True,
-            tooltip=f"Frames that {what} sees at once; a longer clip is made of overlapping windows that are fused at "
-            "every step (MultiDiffusion). 0 is what the checkpoint was trained on.",
-        ),
-        io.Int.Input(
-            "overlap",
-            default=-1,
-            min=-1,
-            max=LONGEST_CLIP,
-            advanced=True,
-            tooltip="Frames that neighbouring windows share at least; must be less than the window. More is smoother "
-            "and slower. -1 is the checkpoint's own, or a quarter of the window.",
-        ),
-        io.Combo.Input(
-            "fuse",
-            options=list(WEIGHTS),
-            default="flat",
-            advanced=True,
-            tooltip="How much each frame of a window counts where windows overlap: flat is the paper's plain mean, "
-            "pyramid and hann trust a window's middle more.",
-        ),
-        io.Boolean.Input(
-            "loop",
-            default=False,
-            advanced=True,
-            tooltip="The last windows wrap around, so that the end of the clip leads into its start.",
-        ),
+        knob("window", 0, "0 is what the checkpoint was trained on.", what, advanced=True),
+        knob("overlap", -1, "-1 is the checkpoint's own, or a quarter of the window.", advanced=True),
+        knob("fuse", default="flat", advanced=True),
+        knob("loop", default=False, advanced=True),
     ]
+
+
+def knob(option: str, automatic: int | None = None, says: str = "", network: str = "", id: str = "", **fields):
+    """The widget of a sampling option, as it is declared. automatic: the value, below all others, that leaves it to the
+    checkpoint; `says` what that is. network: who sees the windows. fields: of the widget.
+    """
+    declared = KNOBS[option]
+    tooltip = f"{declared.help.format(network=network)} {says}".strip()
+    fields = {"default": automatic, **fields, "tooltip": tooltip}
+    if declared.choices:
+        return io.Combo.Input(id or option, options=list(declared.choices), **fields)
+    if declared.kind is bool:
+        return io.Boolean.Input(id or option, **fields)
+    kind = io.Float if declared.kind is float else io.Int
+    least = declared.least if automatic is None else automatic
+    return kind.Input(id or option, min=least, max=declared.most, **fields)
 
 
 def side(name: str, tooltip: str, default: int = 0, **options):

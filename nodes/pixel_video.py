@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..lumiere_core.conditioning.fitting import fit_video
+from ..lumiere_core.diffusion.options import LARGEST_SIDE, LONGEST_CLIP
 from ..lumiere_core.video.tensors import video_to_frames
 from . import inputs
 from .checks import frames_of_images, named, video_of_latent
@@ -23,14 +24,10 @@ class EmptyPixelVideo(io.ComfyNode):
             search_aliases=["lumiere", "empty latent", "empty video", "new video"],
             inputs=[
                 io.Int.Input(
-                    "frames", default=80, min=1, max=inputs.LONGEST_CLIP, tooltip="Number of frames; any number works."
+                    "frames", default=80, min=1, max=LONGEST_CLIP, tooltip="Number of frames; any number works."
                 ),
-                io.Int.Input(
-                    "width", default=32, min=1, max=inputs.LARGEST_SIDE, tooltip="Width of the frames in pixels."
-                ),
-                io.Int.Input(
-                    "height", default=32, min=1, max=inputs.LARGEST_SIDE, tooltip="Height of the frames in pixels."
-                ),
+                io.Int.Input("width", default=32, min=1, max=LARGEST_SIDE, tooltip="Width of the frames in pixels."),
+                io.Int.Input("height", default=32, min=1, max=LARGEST_SIDE, tooltip="Height of the frames in pixels."),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="Mid-grey frames, (1, 3, T, H, W).")],
         )

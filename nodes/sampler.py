@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..lumiere_core.diffusion.options import LONGEST_CLIP, SamplingOptions
 from ..lumiere_core.sampling import plan_sampling
 from ..lumiere_core.video.tensors import video_to_frames
 from . import host, inputs
@@ -42,7 +43,7 @@ class STUNetSampler(io.ComfyNode):
                     "frames",
                     default=0,
                     min=0,
-                    max=inputs.LONGEST_CLIP,
+                    max=LONGEST_CLIP,
                     tooltip="Number of frames; any number works. 0 is the latent's, or what the checkpoint was trained "
                     "on.",
                 ),
@@ -82,15 +83,17 @@ class STUNetSampler(io.ComfyNode):
         plan = plan_sampling(
             info,
             *_size(info, start, frames, width, height),
-            steps=steps,
-            guidance=cfg,
-            sampler=sampler,
-            scheduler=scheduler,
-            window=chosen(window, 0),
-            overlap=chosen(overlap, -1),
-            fuse=fuse,
-            loop=loop,
-            denoise=denoise,
+            SamplingOptions(
+                steps=steps,
+                guidance=cfg,
+                sampler=sampler,
+                scheduler=scheduler,
+                window=chosen(window, 0),
+                overlap=chosen(overlap, -1),
+                fuse=fuse,
+                loop=loop,
+            ),
+            denoise,
         )
         mask = None if latent is None else latent.get("noise_mask")
         video = host.sample_video(model, plan, positive, negative, seed, start, mask, keep_known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..lumiere_core.conditioning.given import Condition
+from ..lumiere_core.diffusion.options import SamplingOptions
 from ..lumiere_core.sampling import plan_sampling, super_resolve
 from ..lumiere_core.video.tensors import frames_to_video, video_to_frames
 from . import host, inputs
@@ -14,7 +15,6 @@ from .loaders import SSR_KINDS
 from .masks import change_mask
 
 NAME = "TemporalMultiDiffusionSSR"
-LARGEST_LEVEL = 999
 
 
 class SSRConditioning(io.ComfyNode):
@@ -77,23 +77,8 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
                 *inputs.sampling(steps=8, cfg=1.0),
                 *inputs.windows("the SSR"),
                 _noise_level(),
-                io.Int.Input(
-                    "tile",
-                    default=0,
-                    min=0,
-                    max=inputs.LARGEST_SIDE,
-                    advanced=True,
-                    tooltip="Side in pixels, of the large video, of spatial tiles, fused like the windows: for frames "
-                    "too large for the memory. 0 is none.",
-                ),
-                io.Int.Input(
-                    "tile_overlap",
-                    default=16,
-                    min=0,
-                    max=inputs.LARGEST_SIDE,
-                    advanced=True,
-                    tooltip="Pixels that neighbouring tiles share at least; must be less than the tile.",
-                ),
+                inputs.knob("tile", 0, "0 is none.", advanced=True),
+                inputs.knob("tile_overlap", default=16, advanced=True),
                 io.Image.Input(
                     "original",
                     optional=True,
@@ -124,16 +109,19 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
             info,
             frames,
             (height * info.scale, width * info.scale),
-            steps=steps,
-            guidance=cfg,
-            sampler=sampler,
-            scheduler=scheduler,
-            window=chosen(window, 0),
-            overlap=chosen(overlap, -1),
-            fuse=fuse,
-            loop=loop,
-            tile=chosen(tile, 0),
-            tile_overlap=tile_overlap,
+            SamplingOptions(
+                steps=steps,
+                guidance=cfg,
+                sampler=sampler,
+                scheduler=scheduler,
+                window=chosen(window, 0),
+                overlap=chosen(overlap, -1),
+                fuse=fuse,
+                loop=loop,
+                noise_level=chosen(noise_level, -1),
+                tile=chosen(tile, 0),
+                tile_overlap=tile_overlap,
+            ),
         )
         known = _known(original, mask, plan)
         with host.placed(model, plan, NAME) as place, host.progress(NAME, plan.evaluations) as report:
@@ -144,7 +132,6 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
                 text=one_text(positive, "positive"),
                 negative=one_text(negative, "negative"),
                 seed=seed,
-                noise_level=chosen(noise_level, -1),
                 known=known,
                 **place,
                 **report,
@@ -153,15 +140,7 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
 
 
 def _noise_level():
-    return io.Int.Input(
-        "noise_level",
-        default=-1,
-        min=-1,
-        max=LARGEST_LEVEL,
-        advanced=True,
-        tooltip="Noise added to the small video first, as a timestep of the SSR's schedule: more lets the SSR invent "
-        "more detail. -1 is the checkpoint's own.",
-    )
+    return inputs.knob("noise_level", -1, "-1 is the checkpoint's own.", advanced=True)
 
 
 def _known(original, mask, plan) -> Condition | None:

@@ -7,6 +7,7 @@ import torch
 
 from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, save_checkpoint
 from lumiere_video.lumiere_core.conditioning.text import build_text_encoder, text_info, text_tensors
+from lumiere_video.lumiere_core.diffusion.options import KNOBS, SamplingOptions
 from lumiere_video.lumiere_core.networks import (
     LevelConfig,
     STUNet,
@@ -60,4 +61,8 @@ def tiny_temporal(halve: bool) -> TemporalConfig:
 
 
 def save_unet(path, network: STUNet, **info) -> None:
-    save_checkpoint(path, network.state_dict(), CheckpointInfo(config=network.config.to_dict(), **info))
+    """info: fields of CheckpointInfo, and its sampling options beside them, as a file has them."""
+    said = SamplingOptions(**{name: info.pop(name) for name in KNOBS if name in info})
+    sampling = said.over(CheckpointInfo.sampling)
+    info = CheckpointInfo(config=network.config.to_dict(), sampling=sampling, **info)
+    save_checkpoint(path, network.state_dict(), info)

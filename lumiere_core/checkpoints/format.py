@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ..diffusion.options import KNOBS, SamplingOptions
 from ..diffusion.schedule import NoiseSchedule
 from ..networks import STUNet, UNetConfig
 from ..networks.inference import infer_config
@@ -22,6 +23,9 @@ from ..runtime.outputs import atomic_path
 
 METADATA_KEY = "lumiere"
 FORMAT = 1
+# What DeepFloyd samples its own networks with.
+IF_STAGE_ONE = SamplingOptions(steps=100, guidance=7.0)
+IF_STAGE_TWO = SamplingOptions(steps=50, guidance=4.0, noise_level=250)
 KINDS = ("t2i", "base", "ssr", "text", "style")
 
 
@@ -31,7 +35,7 @@ class CheckpointInfo:
 
     kind: t2i, base, ssr, text or style. config: of the network (UNetConfig.to_dict, or the T5 config for "text").
     prediction: eps or v. thresholding: {"percentile", "maximum"} of dynamic thresholding, or None.
-    guidance, steps, sampler, scheduler, window, overlap, noise_level: defaults for sampling.
+    sampling: defaults, of which steps, guidance, sampler and scheduler are always said.
     fps, frames, size: of the clips it was trained on; size is the frame's side in pixels (SSR: of its output).
     scale: upscaling factor of an SSR. align_corners: how it upsamples the small clip, see `ssr.upsample`.
     text_encoder: file name of the text encoder it hears.
@@ -43,13 +47,7 @@ class CheckpointInfo:
     schedule: NoiseSchedule = field(default_factory=NoiseSchedule)
     prediction: str = "eps"
     thresholding: dict | None = None
-    guidance: float = 1.0
-    steps: int = 50
-    sampler: str = "dpmpp_2m"
-    scheduler: str = "normal"
-    window: int | None = None
-    overlap: int | None = None
-    noise_level: int | None = None
+    sampling: SamplingOptions = SamplingOptions(steps=50, guidance=1.0, sampler="dpmpp_2m", scheduler="normal")
     fps: float = 16.0
     frames: int = 80
     size: int = 64
@@ -59,7 +57,10 @@ class CheckpointInfo:
     training: dict = field(default_factory=dict)
 
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)})
+        """The options of `sampling` stand beside the other fields, as they did when they were fields."""
+        fields = dataclasses.asdict(self)
+        sampling = fields.pop("sampling")
+        return json.dumps({"format": FORMAT, **fields, **sampling})
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> CheckpointInfo:
@@ -68,7 +69,8 @@ class CheckpointInfo:
             if data.pop("format", FORMAT) > FORMAT:
                 raise ValueError("it was written by a newer version of this pack; update the pack")
             data["schedule"] = NoiseSchedule(**data["schedule"])
-            info = cls(**data)
+            said = SamplingOptions(**{name: data.pop(name) for name in KNOBS if name in data})
+            info = cls(**data, sampling=said.over(cls.sampling))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path}: the metadata key {METADATA_KEY!r} is not what this pack writes: {error}."
@@ -178,9 +180,7 @@ def _inferred_info(path: Path, shapes: dict[str, tuple[int, ...]]) -> Checkpoint
         kind="ssr" if stage_two else "t2i",
         config=config.to_dict(),
         thresholding={"percentile": 0.95, "maximum": 1.0 if stage_two else 1.5},
-        guidance=4.0 if stage_two else 7.0,
-        steps=50 if stage_two else 100,
-        noise_level=250 if stage_two else None,
+        sampling=(IF_STAGE_TWO if stage_two else IF_STAGE_ONE).over(CheckpointInfo.sampling),
         frames=1,
         size=256 if stage_two else 64,
         scale=4 if stage_two else 1,

@@ -11,22 +11,8 @@ from safetensors import safe_open
 from ..networks.inflation import TEMPORAL_PREFIX
 from .format import CheckpointInfo, load_info
 
-SAMPLING_FIELDS = (
-    "prediction",
-    "thresholding",
-    "guidance",
-    "steps",
-    "sampler",
-    "scheduler",
-    "window",
-    "overlap",
-    "noise_level",
-    "fps",
-    "frames",
-    "size",
-    "scale",
-    "text_encoder",
-)
+NETWORK_FIELDS = ("prediction", "thresholding")
+CLIP_FIELDS = ("fps", "frames", "size", "scale", "text_encoder")
 
 
 def describe_checkpoint(path: str | Path) -> str:
@@ -53,7 +39,8 @@ def _parameters(path: str | Path) -> str:
 def _sampling(info: CheckpointInfo) -> str:
     schedule = info.schedule
     rows = {"schedule": f"{schedule.name}, {schedule.timesteps} timesteps, shift {schedule.shift:g}"}
-    rows |= {name: getattr(info, name) for name in SAMPLING_FIELDS}
+    rows |= {name: getattr(info, name) for name in NETWORK_FIELDS} | info.sampling.said()
+    rows |= {name: getattr(info, name) for name in CLIP_FIELDS}
     return _table("sampling", {name: value for name, value in rows.items() if value is not None})
 
 

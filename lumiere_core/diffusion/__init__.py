@@ -6,6 +6,7 @@ from .guidance import classifier_free_guidance, rescale_to
 from .known_pixels import composite, keep_known
 from .multidiffusion import WEIGHTS, Window, crop, multidiffusion, paste, plan_boxes, plan_windows, window_weights
 from .noise import NoiseSampler, augmentation_noise, initial_noise, sampler_noise
+from .options import KNOBS, UNSAID, Knob, SamplingOptions
 from .samplers import (
     SAMPLERS,
     Callback,
@@ -21,6 +22,10 @@ from .spacing import SPACINGS, sampling_sigmas
 from .thresholding import dynamic_threshold, threshold
 
 __all__ = [
+    "KNOBS",
+    "UNSAID",
+    "Knob",
+    "SamplingOptions",
     "BETAS",
     "PREDICTIONS",
     "SAMPLERS",

@@ -101,3 +101,4 @@ class SamplingOptions:
 
 
 KNOBS: dict[str, Knob] = {field.name: field.metadata["knob"] for field in dataclasses.fields(SamplingOptions)}
+UNSAID = SamplingOptions()  # everything is the checkpoint's own

@@ -14,6 +14,7 @@ from ..conditioning.given import CONDITION_CHANNELS, condition_channels, hears_c
 from ..conditioning.low_res import condition_low_res
 from ..conditioning.text import TextEncoder, build_text_encoder, text_info, text_tensors
 from ..diffusion.denoiser import add_noise, training_target
+from ..diffusion.options import KNOBS, SamplingOptions
 from ..networks import STUNet, TemporalConfig, UNetConfig, freeze_spatial, inflate, text_to_image, widen_input
 from .parametrize import low_rank_tensors, plain_state_dict, train_low_rank, train_new_columns
 from .recipe import Stage
@@ -114,6 +115,7 @@ class DiffusionObjective(nn.Module):
     def export(self, training: dict) -> tuple[dict, CheckpointInfo]:
         stage = self.stage
         kind = {"ssr_image": "ssr"}.get(stage.kind, stage.kind)
+        defaults = SamplingOptions(**{name: value for name, value in stage.info.items() if name in KNOBS})
         info = CheckpointInfo(
             kind=kind,
             config=self.network.config.to_dict(),
@@ -125,7 +127,9 @@ class DiffusionObjective(nn.Module):
             align_corners=stage.align_corners,
             text_encoder=self.text_file,
             training=training,
-            **{"prediction": "v", **stage.info},
+            sampling=defaults.over(CheckpointInfo.sampling),
+            prediction=self.prediction,
+            thresholding=stage.info.get("thresholding"),
         )
         if kind == "style":  # half precision: it is a file to give away, and no stage starts from it
             tensors = {name: tensor.half() for name, tensor in low_rank_tensors(self.network).items()}

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..diffusion.options import KNOBS
 from ..diffusion.schedule import NoiseSchedule
 from .masks import TASKS
 
@@ -19,18 +20,8 @@ NETWORK_FIELDS = {
     "t2i": ("channels", "attention"),
     "ssr_image": ("channels", "attention"),
 }
-# What a recipe may say of sampling: the fields of CheckpointInfo that training does not know itself.
-INFO_FIELDS = (
-    "prediction",
-    "thresholding",
-    "guidance",
-    "steps",
-    "sampler",
-    "scheduler",
-    "window",
-    "overlap",
-    "noise_level",
-)
+# What a recipe may say of sampling: what a checkpoint says of it that training does not know itself.
+INFO_FIELDS = ("prediction", "thresholding", *KNOBS)
 
 
 @dataclass(frozen=True)

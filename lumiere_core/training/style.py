@@ -94,8 +94,7 @@ def train_style(recipe: Recipe, output: str | Path, **options) -> Path:
 
 
 def _sampling_defaults(info: CheckpointInfo) -> dict:
-    names = ("prediction", "thresholding", "guidance", "steps", "sampler", "scheduler")
-    return {name: getattr(info, name) for name in names}
+    return {"prediction": info.prediction, "thresholding": info.thresholding, **info.sampling.said()}
 
 
 def _keep_settings(folder: Path, recipe: Recipe) -> None:

@@ -20,6 +20,7 @@ import comfy.memory_management  # noqa: E402
 import comfy.patcher_extension  # noqa: E402
 import torch  # noqa: E402
 
+from lumiere_video.lumiere_core.diffusion.options import SamplingOptions  # noqa: E402
 from lumiere_video.lumiere_core.sampling import plan_sampling  # noqa: E402
 from lumiere_video.nodes.host.comfyui import model, sampling  # noqa: E402
 
@@ -50,7 +51,7 @@ def warnings_of(patch) -> list[str]:
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())
     logging.getLogger().addHandler(handler)
-    plan = plan_sampling(patched.model.info, 4, (16, 16), steps=1)
+    plan = plan_sampling(patched.model.info, 4, (16, 16), SamplingOptions(steps=1))
     with sampling.placed(patched, plan, "Node") as place:
         assert place["batch"] == 1
     logging.getLogger().removeHandler(handler)
@@ -64,7 +65,8 @@ def wrap(patched):
 def compute_dtype() -> str:
     patched = model.load_model(PATH, ("ssr",), "float32").clone()
     patched.add_object_patch("manual_cast_dtype", torch.bfloat16)
-    with sampling.placed(patched, plan_sampling(patched.model.info, 1, (16, 16), steps=1), "Node") as place:
+    plan = plan_sampling(patched.model.info, 1, (16, 16), SamplingOptions(steps=1))
+    with sampling.placed(patched, plan, "Node") as place:
         return str(place["dtype"])
 
 

@@ -140,7 +140,7 @@ class LumiereModel(comfy.model_base.BaseModel):
                 f"{info.scale} and wire its latent."
             )
         level = given["lumiere_noise_level"]
-        level = torch.tensor([(info.noise_level or 0) if level is None else level])
+        level = torch.tensor([(info.sampling.noise_level or 0) if level is None else level])
         augmentation = augmentation_noise((1, 3, *size), given.get("seed") or 0)
         video = condition_low_res(low_res, augmentation, level, info.schedule, info.scale, info.align_corners)
         return video.to(given["device"]), level.to(given["device"])

@@ -256,7 +256,7 @@ def test_the_whole_chain_runs(finished):
     assert left == {f"{name}.{kind}" for name in STAGES for kind in ("safetensors", "loss.png", "log.jsonl")}
     info, network = load_stunet(finished / "base.safetensors", ("base",))
     assert (info.frames, info.size, info.fps, info.scale, info.prediction) == (5, 16, 16.0, 1, "v")
-    assert (info.guidance, info.steps, info.text_encoder) == (3.0, 25, "text.safetensors")
+    assert (info.sampling.guidance, info.sampling.steps, info.text_encoder) == (3.0, 25, "text.safetensors")
     assert network.config.temporal.factor == 2
     record, cast = dict(info.training), info.training["cast"]
     assert (cast["name"], len(cast["words"]), cast["words"][0]) == ("shapes", 24, ["red circle"])

@@ -9,6 +9,7 @@ import torch
 from lumiere_video.lumiere_core.checkpoints.format import load_info
 from lumiere_video.lumiere_core.conditioning.low_res import upsample
 from lumiere_video.lumiere_core.diffusion import NoiseSchedule, augmentation_noise, initial_noise
+from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.networks import LevelConfig, UNetConfig
 from lumiere_video.lumiere_core.pipeline import LumierePipeline, Model
 from lumiere_video.lumiere_core.runtime import devices, memory
@@ -22,7 +23,7 @@ def pipeline(tiny):
 
 @pytest.mark.parametrize("frames", [1, 7, 80])
 def test_frames_out_are_frames_asked_for(pipeline, frames):
-    clip = pipeline.generate("a red circle", frames=frames, steps=1, ssr_steps=1)
+    clip = pipeline.generate("a red circle", frames=frames, base=SamplingOptions(steps=1), ssr=SamplingOptions(steps=1))
     assert clip.frames.shape == (frames, 32, 32, 3)
     assert clip.low_res.shape == (frames, 8, 8, 3)
     assert clip.fps == 16
@@ -48,7 +49,9 @@ def test_size_is_height_and_width_of_the_base_clip(pipeline):
 
 @pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_2m"])
 def test_same_seed_same_video(pipeline, sampler):
-    first, again, other = (pipeline.generate("a star", sampler=sampler, steps=3, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        pipeline.generate("a star", seed=seed, base=SamplingOptions(sampler=sampler, steps=3)) for seed in (1, 1, 2)
+    )
     assert torch.equal(first.frames, again.frames)
     assert not torch.equal(first.low_res, other.low_res)
 
@@ -60,8 +63,9 @@ def test_prompt_negative_and_guidance_reach_the_network(pipeline):
     plain = low_res("a red circle")
     assert not torch.allclose(plain, low_res("a blue square"), atol=1e-4)
     assert not torch.allclose(plain, low_res("a red circle", "blurry"), atol=1e-4)
-    assert not torch.allclose(plain, low_res("a red circle", guidance=7.0), atol=1e-4)
-    assert torch.equal(low_res("a red circle", guidance=1.0), low_res("a red circle", "blurry", guidance=1.0))
+    assert not torch.allclose(plain, low_res("a red circle", base=SamplingOptions(guidance=7.0)), atol=1e-4)
+    unguided = {"base": SamplingOptions(guidance=1.0)}
+    assert torch.equal(low_res("a red circle", **unguided), low_res("a red circle", "blurry", **unguided))
 
 
 def test_super_resolution_can_be_left_out(tiny, pipeline):
@@ -72,7 +76,7 @@ def test_super_resolution_can_be_left_out(tiny, pipeline):
     with pytest.raises(ValueError, match="without an SSR"):
         without.generate("a star", super_resolution=True)
     with pytest.raises(ValueError, match="window belongs to super-resolution"):
-        pipeline.generate("a star", super_resolution=False, window=4)
+        pipeline.generate("a star", super_resolution=False, ssr=SamplingOptions(window=4))
 
 
 def test_upscale_repeats_the_second_stage(pipeline):
@@ -90,17 +94,20 @@ def test_text_to_image_checkpoints_make_images(tiny):
 @pytest.mark.parametrize("fuse", ["flat", "hann"])
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_an_ssr_that_only_upsamples_does_so_for_every_window_layout(pipeline, windows, fuse, align_corners):
-    info = dataclasses.replace(pipeline.ssr.info, scheduler="simple", noise_level=0, align_corners=align_corners)
-    ssr = Model(info, Upsampler(), pipeline.ssr.encoder)
+    info = dataclasses.replace(pipeline.ssr.info, align_corners=align_corners)
+    ssr = Model(info, Upsampler(), pipeline.ssr.encoder).with_defaults(
+        SamplingOptions(scheduler="simple", noise_level=0)
+    )
     upsampling = LumierePipeline(pipeline.base, ssr, pipeline.device, pipeline.dtype)
-    clip = upsampling.generate("a star", frames=20, ssr_steps=3, fuse=fuse, **windows)
+    options = SamplingOptions(steps=3, fuse=fuse, **windows)
+    clip = upsampling.generate("a star", frames=20, ssr=options)
     expected, other = (
         upsample(clip.low_res.permute(3, 0, 1, 2)[None], 4, corners)[0].permute(1, 2, 3, 0)
         for corners in (align_corners, not align_corners)
     )
     torch.testing.assert_close(clip.frames, expected, atol=0.03, rtol=0)
     assert (clip.frames - other).abs().max() > 0.1
-    again = upsampling.upscale(clip.low_res, "a star", steps=3)
+    again = upsampling.upscale(clip.low_res, "a star", ssr=SamplingOptions(steps=3))
     torch.testing.assert_close(again, expected, atol=0.03, rtol=0)
 
 
@@ -130,7 +137,7 @@ def test_learned_variance_is_dropped():
 
 def test_half_precision_agrees_with_float32(tiny, pipeline):
     half = LumierePipeline.load(tiny.base, tiny.ssr, device="cpu", dtype="bfloat16")
-    options = {"prompt": "a star", "frames": 4, "guidance": 1.0}
+    options = {"prompt": "a star", "frames": 4, "base": SamplingOptions(guidance=1.0)}
     difference = (half.generate(**options).frames - pipeline.generate(**options).frames).abs()
     assert difference.mean() < 0.02
 
@@ -164,9 +171,9 @@ def test_clips_beyond_the_trained_length_are_made_of_windows(tiny):
     ],
 )
 def test_a_plan_refuses_what_cannot_be(tiny, given, message):
-    options = {"frames": 12, "size": (8, 8), **given}
+    clip = {name: given.pop(name, value) for name, value in {"frames": 12, "size": (8, 8)}.items()}
     with pytest.raises(ValueError, match=message):
-        plan_sampling(load_info(tiny.base), **options)
+        plan_sampling(load_info(tiny.base), **clip, options=SamplingOptions(**given))
 
 
 def test_too_large_a_clip_is_refused_before_anything_is_computed(pipeline, monkeypatch):

@@ -318,9 +318,9 @@ def test_strengths_are_swept(tmp_path):
     class Sweep(Studio):
         """Below 0.7 the noun stays the given one; from 0.9 on nothing moves."""
 
-        def generate(self, prompt, *, seed, super_resolution, video, strength):
-            self.spoil = (lambda f, run: shoot(CAST, run.source, FILM)) if strength < 0.7 else spoil
-            self.spoil = still if strength >= 0.9 else self.spoil
+        def generate(self, prompt, *, seed, super_resolution, start):
+            self.spoil = (lambda f, run: shoot(CAST, run.source, FILM)) if start.strength < 0.7 else spoil
+            self.spoil = still if start.strength >= 0.9 else self.spoil
             return super().generate(prompt, seed=seed, super_resolution=super_resolution)
 
     result = evaluate_task(Sweep("strengths", 11, 5), CAST, "strengths", 11, 5, tmp_path)

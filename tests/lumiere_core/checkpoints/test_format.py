@@ -17,6 +17,7 @@ from lumiere_video.lumiere_core.checkpoints.format import (
     save_checkpoint,
 )
 from lumiere_video.lumiere_core.diffusion import NoiseSchedule
+from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.networks import (
     LevelConfig,
     STUNet,
@@ -89,8 +90,7 @@ def test_round_trip(tmp_path):
         schedule=NoiseSchedule("linear", 500, 2.0),
         prediction="v",
         thresholding={"percentile": 0.95, "maximum": 1.5},
-        window=15,
-        overlap=2,
+        sampling=SamplingOptions(window=15, overlap=2, fuse="hann").over(CheckpointInfo.sampling),
         text_encoder="text.safetensors",
         training={"steps": 7},
     )
@@ -125,13 +125,14 @@ def test_a_file_without_metadata_is_inferred(tmp_path):
     save_file(network.state_dict(), path)
     info, loaded = load_stunet(path, ("t2i",))
     assert loaded.config == IF_STAGE_ONE
-    assert (info.kind, info.prediction, info.guidance, info.steps) == ("t2i", "eps", 7.0, 100)
+    assert (info.kind, info.prediction, info.sampling.guidance, info.sampling.steps) == ("t2i", "eps", 7.0, 100)
     assert info.thresholding == {"percentile": 0.95, "maximum": 1.5}
     second = dataclasses.replace(IF_STAGE_ONE, in_channels=6, noise_level_embedding=True)
     save_file(STUNet(second).state_dict(), path)
     info, loaded = load_stunet(path, ("ssr",))
     assert loaded.config.noise_level_embedding
-    assert (info.kind, info.scale, info.noise_level, info.guidance, info.steps) == ("ssr", 4, 250, 4.0, 50)
+    assert (info.kind, info.scale) == ("ssr", 4)
+    assert (info.sampling.noise_level, info.sampling.guidance, info.sampling.steps) == (250, 4.0, 50)
     assert info.thresholding == {"percentile": 0.95, "maximum": 1.0}
 
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from lumiere_video.lumiere_core.checkpoints.format import load_checkpoint, load_stunet, save_checkpoint
+from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.networks import STUNet, text_to_image, widen_input
 from lumiere_video.lumiere_core.sampling import plan_sampling
 from lumiere_video.lumiere_core.style import load_style, stylize
@@ -380,7 +381,7 @@ def styled(model, style, alpha):
 
 def sampled(model):
     texts = [[[random(1, 32, 32, seed=seed), {}]] for seed in (0, 1)]
-    plan = plan_sampling(model.info, 3, (8, 8), steps=2, guidance=2.0, sampler="euler", scheduler="normal")
+    plan = plan_sampling(model.info, 3, (8, 8), SamplingOptions(steps=2, guidance=2.0))
     return standalone.sample_video(model, plan, *texts, 5, None, None, True)
 
 

@@ -7,6 +7,7 @@ from lumiere_video.evaluation.judge import judge_clip
 from lumiere_video.lumiere_core.checkpoints.bundled import BASE, SSR, WEIGHTS
 from lumiere_video.lumiere_core.checkpoints.format import load_info
 from lumiere_video.lumiere_core.conditioning.given import Given
+from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
 from lumiere_video.lumiere_core.style import load_style, plan_style
 from lumiere_video.world.cast import drawn_shapes
@@ -67,7 +68,7 @@ def test_clips_show_what_was_asked_for(pipeline, cast, noun, motion, background)
 
 
 def test_super_resolution_keeps_what_the_base_drew(pipeline, cast):
-    clip = pipeline.generate("a blue triangle on a black background", seed=1, frames=8, ssr_steps=4)
+    clip = pipeline.generate("a blue triangle on a black background", seed=1, frames=8, ssr=SamplingOptions(steps=4))
     assert clip.frames.shape == (8, 128, 128, 3)
     small, large = (judge_clip(frames.numpy(), cast) for frames in (clip.low_res, clip.frames))
     assert (large.noun, large.background) == (small.noun, small.background) == ("blue triangle", "black")

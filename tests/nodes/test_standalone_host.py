@@ -14,6 +14,7 @@ import torch
 
 from lumiere_video.lumiere_core import sampling as core_sampling
 from lumiere_video.lumiere_core.checkpoints.format import load_checkpoint, save_checkpoint
+from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.sampling import plan_sampling
 from lumiere_video.nodes import host
 from lumiere_video.nodes.extension import NODES, LumiereExtension
@@ -187,9 +188,9 @@ def conditioning(seed):
     return [[torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(seed)), {}]]
 
 
-def small_plan(info, **options):
-    defaults = {"steps": 2, "guidance": 2.0, "sampler": "euler", "scheduler": "normal", "denoise": 1.0}
-    return plan_sampling(info, 3, (8, 8), **{**defaults, **options})
+def small_plan(info, denoise=1.0, **options):
+    defaults = SamplingOptions(steps=2, guidance=2.0, sampler="euler", scheduler="normal")
+    return plan_sampling(info, 3, (8, 8), SamplingOptions(**options).over(defaults), denoise)
 
 
 def test_sampling_is_the_librarys_and_shows_each_evaluation(base, capsys):
@@ -221,7 +222,7 @@ def test_combined_conditioning_is_refused(base):
 
 
 def test_a_run_that_cannot_fit_is_refused(base):
-    plan = plan_sampling(base.info, 10**6, (10**4, 10**4), steps=1, guidance=1.0, sampler="euler", scheduler="normal")
+    plan = plan_sampling(base.info, 10**6, (10**4, 10**4), SamplingOptions(steps=1))
     with (
         pytest.raises(ValueError, match=r"A clip of 1000000 frames, 10000 x 10000 pixels \(base\), needs about .* GiB"),
         standalone.placed(base, plan, "Node"),

@@ -23,6 +23,7 @@ from lumiere_video.evaluation.seams import describe_layout, plan_layouts
 from lumiere_video.evaluation.stills import evaluate_stills
 from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo
 from lumiere_video.lumiere_core.diffusion import plan_windows
+from lumiere_video.lumiere_core.diffusion.options import UNSAID, SamplingOptions
 from lumiere_video.lumiere_core.pipeline import Clip, LumierePipeline
 from lumiere_video.world.backgrounds import BACKGROUNDS
 from lumiere_video.world.captions import background_phrases
@@ -33,6 +34,7 @@ from lumiere_video.world.scene import combinations, make_scene
 TRAITS = ("noun", "noun_top5", "motion", "background")
 SIDE = 32
 CAST = drawn_shapes()
+SSR_SAMPLING = SamplingOptions(window=16, overlap=4).over(CheckpointInfo.sampling)
 
 
 def scene_of(prompt, seed):
@@ -53,7 +55,14 @@ class Camera:
     def __init__(self, scale=2, understand=lambda prompt: prompt):
         self.understand, self.scale, self.calls, self.layouts = understand, scale, [], []
         self.base = SimpleNamespace(info=CheckpointInfo("base", {}, frames=80, size=SIDE))
-        ssr = CheckpointInfo("ssr", {}, frames=16, size=SIDE * scale, scale=scale, window=16, overlap=4)
+        ssr = CheckpointInfo(
+            "ssr",
+            {},
+            frames=16,
+            size=SIDE * scale,
+            scale=scale,
+            sampling=SSR_SAMPLING,
+        )
         self.ssr = SimpleNamespace(info=ssr) if scale > 1 else None
 
     def generate(self, prompt, *, seed, super_resolution):
@@ -61,8 +70,9 @@ class Camera:
         small = self.film(prompt, seed, SIDE)
         return Clip(self.upscale(small, prompt, seed=seed) if super_resolution else small, small, 16.0)
 
-    def upscale(self, low_res, prompt, *, seed, window=80, overlap=None):
-        self.layouts.append((prompt, seed, window, overlap))
+    def upscale(self, low_res, prompt, *, seed, ssr=UNSAID):
+        window = ssr.window or 80
+        self.layouts.append((prompt, seed, window, ssr.overlap))
         if torch.equal(low_res, self.film(prompt, seed, SIDE)):
             video = self.film(prompt, seed, SIDE * self.scale)
         else:  # a clip that is not its own: each pixel as a square

@@ -11,7 +11,7 @@ from lumiere_video.nodes.extension import NODES
 from lumiere_video.nodes.host.standalone.models import Settings
 from lumiere_video.runner.run import list_settable, run_workflow
 
-FOLDER = Path(__file__).parents[1] / "workflows"
+FOLDER = Path(__file__).parents[2] / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.json"))
 COMFYUI_ONLY = {"ksampler"}
 STANDALONE = [path for path in WORKFLOWS if path.stem not in COMFYUI_ONLY]

@@ -15,8 +15,9 @@ from lumiere_video.lumiere_core.conditioning.given import (
     parse_indices,
     resolve_indices,
 )
+from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.networks import LevelConfig, STUNet, UNetConfig, widen_input
-from lumiere_video.lumiere_core.pipeline import LumierePipeline, Model
+from lumiere_video.lumiere_core.pipeline import LumierePipeline, Model, Start
 from lumiere_video.lumiere_core.sampling import network_call, plan_sampling, sample_base
 from lumiere_video.lumiere_core.training.masks import TASKS, change_mask
 from lumiere_video.world.cast import drawn_shapes
@@ -265,7 +266,7 @@ def test_small_images_are_not_pasted_into_the_large_clip(pipeline):
 
 
 def run(model, condition, plan=(), **options):
-    plan = plan_sampling(model.info, 12, (8, 8), steps=2, **dict(plan))
+    plan = plan_sampling(model.info, 12, (8, 8), SamplingOptions(steps=2, **dict(plan)))
     text, negative = model.encoder.encode(["a star", ""]).chunk(2)
     with torch.no_grad():
         return sample_base(
@@ -317,7 +318,7 @@ def test_every_window_hears_its_own_part(pipeline):
         return condition[:, :3]
 
     info = pipeline.base.info
-    plans = [plan_sampling(info, 12, (8, 8), steps=2, window=window, overlap=0) for window in (12, 4)]
+    plans = [plan_sampling(info, 12, (8, 8), SamplingOptions(steps=2, window=window, overlap=0)) for window in (12, 4)]
     text, negative = pipeline.base.encoder.encode(["a star", ""]).chunk(2)
     whole, windows = (
         sample_base(network, info, plan, text, negative, 7, condition=condition, negative_condition=condition)
@@ -346,19 +347,17 @@ def test_a_network_without_condition_channels_says_so(tiny):
 def test_a_video_to_start_from(pipeline):
     video = images(9, 8, 8)
     small, half = (
-        pipeline.generate("a star", video=video, strength=strength, super_resolution=False).low_res
+        pipeline.generate("a star", super_resolution=False, start=Start(video, strength)).low_res
         for strength in (0.05, 0.9)
     )
     assert small.shape == half.shape == video.shape
     assert (small - video).abs().mean() < (half - video).abs().mean()
-    cut = pipeline.generate("a star", video=video, strength=0.0, frames=4, super_resolution=False).low_res
+    cut = pipeline.generate("a star", frames=4, super_resolution=False, start=Start(video, 0.0)).low_res
     torch.testing.assert_close(cut, video[:4])
     with pytest.raises(ValueError, match="frames must be at most 9, the input video's; got 10"):
-        pipeline.generate("a star", video=video, frames=10)
-    with pytest.raises(ValueError, match="strength says how much of an input video"):
-        pipeline.generate("a star", strength=0.5)
+        pipeline.generate("a star", frames=10, start=Start(video))
     with pytest.raises(ValueError, match="cannot both be given"):
-        pipeline.generate("a star", video=video, given=GIVEN["first_frame"])
+        pipeline.generate("a star", given=GIVEN["first_frame"], start=Start(video))
 
 
 # Masks that training draws

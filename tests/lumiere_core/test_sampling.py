@@ -5,6 +5,7 @@ import torch
 
 from lumiere_video.lumiere_core.checkpoints.format import load_info
 from lumiere_video.lumiere_core.diffusion import initial_noise, multidiffusion, plan_windows
+from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
 from lumiere_video.lumiere_core.runtime.out_of_memory import halve_on_out_of_memory
 from lumiere_video.lumiere_core.sampling import network_call, plan_sampling, sample, super_resolve
@@ -19,7 +20,9 @@ def pipeline(tiny):
 
 def run(model, *, frames=12, size=(8, 8), plan=(), **options):
     """Sample the base of a pipeline in two steps."""
-    plan = plan_sampling(model.info, frames, size, steps=2, **dict(plan))
+    plan = dict(plan)
+    denoise = plan.pop("denoise", 1.0)
+    plan = plan_sampling(model.info, frames, size, SamplingOptions(steps=2, **plan), denoise)
     cond, uncond = ({"text": text} for text in model.encoder.encode(["a star", ""]).chunk(2))
     network = network_call(model.network, CPU, torch.float32)
     with torch.no_grad():
@@ -67,7 +70,7 @@ def test_a_batch_that_had_to_be_halved_is_counted_once(pipeline):
         return network(x, timestep, text)
 
     info = pipeline.base.info
-    plan = plan_sampling(info, 20, (8, 8), steps=2, window=8, overlap=2)
+    plan = plan_sampling(info, 20, (8, 8), SamplingOptions(steps=2, window=8, overlap=2))
     cond = {"text": pipeline.base.encoder.encode(["a star"])}
     with torch.no_grad():
         sample(
@@ -115,7 +118,7 @@ def test_tiles_that_cover_the_frame_change_nothing(pipeline):
     text, negative = ssr.encoder.encode(["a star", ""]).chunk(2)
 
     def upscale(**tiles):
-        plan = plan_sampling(ssr.info, 6, (32, 32), steps=1, **tiles)
+        plan = plan_sampling(ssr.info, 6, (32, 32), SamplingOptions(steps=1, **tiles))
         with torch.no_grad():
             return plan, super_resolve(network, ssr.info, plan, low_res, text, negative, 7)
 
@@ -128,19 +131,18 @@ def test_tiles_that_cover_the_frame_change_nothing(pipeline):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"denoise": 1.1}, "denoise must be 0, .* to 1, .*; got 1.1"),
-        ({"tile": 8, "tile_overlap": 8}, "window must be larger than overlap.*rows"),
+        ((SamplingOptions(), 1.1), "denoise must be 0, .* to 1, .*; got 1.1"),
+        ((SamplingOptions(tile=8, tile_overlap=8),), "window must be larger than overlap.*rows"),
     ],
 )
 def test_bad_plans_are_refused(tiny, options, message):
     with pytest.raises(ValueError, match=message):
-        plan_sampling(load_info(tiny.base), 4, (8, 8), **options)
+        plan_sampling(load_info(tiny.base), 4, (8, 8), *options)
 
 
 def test_noise_levels_beyond_the_schedule_are_refused(pipeline):
-    plan = plan_sampling(pipeline.ssr.info, 1, (32, 32))
     with pytest.raises(ValueError, match="noise_level must be 0 to 999, a timestep; got 1000"):
-        super_resolve(None, pipeline.ssr.info, plan, torch.zeros(1, 3, 1, 8, 8), None, None, 0, noise_level=1000)
+        plan_sampling(pipeline.ssr.info, 1, (32, 32), SamplingOptions(noise_level=1000))
 
 
 # Out of memory

@@ -9,7 +9,7 @@ import pytest
 
 from lumiere_video.nodes.extension import NODES
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DOCS, LOCALES = ROOT / "web" / "docs", ROOT / "locales"
 SCHEMAS = {schema.node_id: schema for schema in (node.define_schema() for node in NODES)}
 LANGUAGES = ("en", "zh")  # of the help pages

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, load_info
 from lumiere_video.lumiere_core.conditioning.low_res import condition_low_res, upsample
 from lumiere_video.lumiere_core.diffusion import NoiseSchedule
+from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.sampling import plan_sampling, super_resolve
 
 SCALE = 4
@@ -71,8 +72,13 @@ def test_the_condition_is_upsampled_as_told_then_noised(align_corners):
 
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_sampling_aligns_as_the_checkpoint_says(align_corners):
+    options = SamplingOptions(noise_level=0, steps=1, window=2, overlap=1)
     info = CheckpointInfo(
-        "ssr", {}, scale=SCALE, align_corners=align_corners, noise_level=0, steps=1, window=2, overlap=1
+        "ssr",
+        {},
+        scale=SCALE,
+        align_corners=align_corners,
+        sampling=options.over(CheckpointInfo.sampling),
     )
     seen, low_res = [], torch.rand(1, 3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 

@@ -8,6 +8,7 @@ import torch
 from lumiere_video.lumiere_core.conditioning.low_res import upsample
 from lumiere_video.lumiere_core.diffusion import NoiseSchedule, denoiser, predicted_x0, training_target, v_of
 from lumiere_video.lumiere_core.diffusion.denoiser import RESIDUAL_STD
+from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.sampling import plan_sampling, super_resolve
 
 SIGMAS = torch.tensor([0.02, 0.7, 40.0])
@@ -45,13 +46,13 @@ def test_v_of_is_the_v_that_stands_for_a_clip():
 @pytest.mark.parametrize("windows", [{}, {"window": 5, "overlap": 2}, {"tile": 16, "tile_overlap": 8}])
 def test_windows_and_tiles_each_have_their_part_of_the_small_clip(pipeline_info, windows):
     low_res = torch.rand(1, 3, 9, 6, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    plan = plan_sampling(pipeline_info, 9, (24, 32), steps=2, **windows)
+    plan = plan_sampling(pipeline_info, 9, (24, 32), SamplingOptions(steps=2, noise_level=0, **windows))
 
     def silent(x, timestep, text, low_res, noise_level):
         return torch.zeros_like(x)
 
     text = torch.zeros(1, 2, 4)
-    made = super_resolve(silent, pipeline_info, plan, low_res, text, text, 0, noise_level=0)
+    made = super_resolve(silent, pipeline_info, plan, low_res, text, text, 0)
     torch.testing.assert_close(made, upsample(low_res, 4, False), atol=0.08, rtol=0)  # level 0 carries a little noise
 
 
