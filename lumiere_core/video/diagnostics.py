@@ -1,4 +1,4 @@
-"""Pictures that show a video's faults at a glance: contact sheet, X-T slice, adjacent-frame differences."""
+"""Pictures that show a video's faults at a glance: contact sheet, flow, X-T slice, adjacent-frame differences."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from ..runtime.outputs import atomic_path
 from .files import to_uint8
+from .flow import dense_flow, flow_picture, flow_warping_errors
 
 WIDTH = 960
 MARGIN = 12
@@ -44,6 +45,8 @@ def diagnostics_image(frames, fps: float | None = None, other=None) -> Image.Ima
             (f"{name}{len(pixels)} frames{rate}, {pixels.shape[2]} x {pixels.shape[1]}", contact_sheet(pixels)),
             (f"{name}X-T slice: row {row}, time runs down", xt_slice(pixels, row)),
         ]
+        if len(pixels) > 1:
+            panels.append((f"{name}where pixels go next: hue is direction, red to the right", flow_sheet(pixels)))
     caption = "Mean squared difference of adjacent frames, values in 0..1"
     caption += "; the other clip in orange" * (other is not None)
     return _stack([*panels, (caption, difference_curve(*clips))])
@@ -60,7 +63,8 @@ def figures_text(frames) -> str:
     ratio = f", {peak / median:.1f} times the median" if median > 0 else ""
     return (
         f"{size}. Mean squared difference of adjacent frames, values in 0..1: mean {differences.mean():.2e}, median "
-        f"{median:.2e}; most {peak:.2e} after frame {int(differences.argmax())}{ratio}."
+        f"{median:.2e}; most {peak:.2e} after frame {int(differences.argmax())}{ratio}. Of it not explained by motion "
+        f"(flow-warping error): mean {flow_warping_errors(pixels).mean():.2e}."
     )
 
 
@@ -72,7 +76,7 @@ def adjacent_differences(pixels: np.ndarray) -> np.ndarray:
 def contact_sheet(pixels: np.ndarray, width: int = WIDTH) -> Image.Image:
     """Frames evenly spread over the clip, uint8 (T, H, W, 3), in reading order."""
     count, height, frame_width = pixels.shape[:3]
-    shown = np.linspace(0, count - 1, min(count, SHEET_COLUMNS * SHEET_ROWS)).round().astype(int)
+    shown = evenly(count)
     cell_width = width // SHEET_COLUMNS
     cell_height = max(1, round(cell_width * height / frame_width))
     sheet = Image.new("RGB", (width, cell_height * -(-len(shown) // SHEET_COLUMNS)), "white")
@@ -80,6 +84,20 @@ def contact_sheet(pixels: np.ndarray, width: int = WIDTH) -> Image.Image:
         cell = Image.fromarray(pixels[index]).resize((cell_width - 2, cell_height - 2 or 1), Image.Resampling.BICUBIC)
         sheet.paste(cell, (place % SHEET_COLUMNS * cell_width, place // SHEET_COLUMNS * cell_height))
     return sheet
+
+
+def evenly(count: int) -> np.ndarray:
+    """Indices of the frames that a sheet shows of so many."""
+    return np.linspace(0, count - 1, min(count, SHEET_COLUMNS * SHEET_ROWS)).round().astype(int)
+
+
+def flow_sheet(pixels: np.ndarray, width: int = WIDTH) -> Image.Image:
+    """The flow from the frames of the contact sheet to their next ones, uint8 (T, H, W, 3), T > 1; what moves fastest
+    in any of them has the fullest colour.
+    """
+    flows = [dense_flow(*pixels[first : first + 2]) for first in evenly(len(pixels) - 1)]
+    fastest = max(float(np.abs(flow).max()) for flow in flows)
+    return contact_sheet(np.stack([flow_picture(flow, fastest) for flow in flows]), width)
 
 
 def frame_grid(video: torch.Tensor) -> torch.Tensor:
