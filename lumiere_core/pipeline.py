@@ -20,8 +20,8 @@ from .conditioning.vocabulary import check_prompt, taught
 from .diffusion.options import UNSAID, SamplingOptions
 from .networks import STUNet
 from .runtime.devices import resolve_device, resolve_dtype
-from .runtime.memory import clear_out_of_memory, require_clip_memory
-from .sampling import SamplingPlan, network_call, plan_sampling, sample_base, super_resolve
+from .runtime.memory import available_bytes, clear_out_of_memory, require_clip_memory
+from .sampling import SamplingPlan, plan_sampling, run_on, sample_base, super_resolve
 from .style import Style, stylize
 from .video.tensors import frames_to_video, video_to_frames
 
@@ -227,9 +227,8 @@ class LumierePipeline:
 
     def _options(self, model: Model, stage: str, plan: SamplingPlan, progress: Progress | None) -> dict:
         """What both networks' runs have in common."""
-        network = network_call(model.network, self.device, self.dtype)
-        evaluated = partial(progress, stage) if progress else None
-        return {"network": network, "info": model.info, "dtype": self.dtype, "evaluated": evaluated}
+        place = run_on(model.network, plan, self.device, self.dtype, available_bytes(self.device))
+        return place | {"info": model.info, "evaluated": partial(progress, stage) if progress else None}
 
 
 class _Loader:

@@ -38,6 +38,7 @@ from .diffusion import (
     sampling_sigmas,
 )
 from .networks import STUNet
+from .runtime.memory import is_out_of_memory, network_bytes
 from .runtime.out_of_memory import halve_on_out_of_memory
 
 TEXT_ONLY = (
@@ -46,6 +47,7 @@ TEXT_ONLY = (
 )
 
 
+SPARE = 1.5  # times the estimate of what an evaluation takes should be free; ComfyUI's own factor
 # What no checkpoint need say.
 PLAINEST = {"fuse": "flat", "loop": False, "noise_level": 0, "tile_overlap": 0}
 
@@ -249,6 +251,29 @@ def super_resolve(
     shared = {"low_res": low_res, "noise_level": level}
     cond, uncond = {"text": text, **shared}, {"text": negative, **shared}
     return sample(network, info, plan, cond, uncond, seed, windowed=["low_res"], **options)
+
+
+def run_on(
+    network: STUNet,
+    plan: SamplingPlan,
+    device: torch.device,
+    dtype: torch.dtype,
+    free: int | None,
+    is_out_of_memory: Callable[[Exception], bool] = is_out_of_memory,
+) -> dict[str, Any]:
+    """The keywords of `sample` that say how a network runs on the device where it lies.
+
+    free: bytes that are left there, None where nobody knows. An accelerator takes as many windows at once as should
+    fit, and fewer where they do not; a CPU gains nothing from it.
+    """
+    needed = SPARE * network_bytes(network.config, *plan.window_size, dtype)
+    fit = 1 if device.type == "cpu" or free is None else int(free // needed)
+    return {
+        "network": network_call(network, device, dtype),
+        "dtype": dtype,
+        "batch": max(1, min(fit, len(plan.windows))),
+        "is_out_of_memory": is_out_of_memory,
+    }
 
 
 def network_call(stunet: STUNet, device: torch.device, dtype: torch.dtype) -> Callable[..., torch.Tensor]:

@@ -7,8 +7,9 @@ from lumiere_video.lumiere_core.checkpoints.format import load_info
 from lumiere_video.lumiere_core.diffusion import initial_noise, multidiffusion, plan_windows
 from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
+from lumiere_video.lumiere_core.runtime.memory import network_bytes
 from lumiere_video.lumiere_core.runtime.out_of_memory import halve_on_out_of_memory
-from lumiere_video.lumiere_core.sampling import network_call, plan_sampling, sample, super_resolve
+from lumiere_video.lumiere_core.sampling import network_call, plan_sampling, run_on, sample, super_resolve
 
 CPU = torch.device("cpu")
 
@@ -181,3 +182,15 @@ def test_one_clip_that_does_not_fit_and_other_errors_are_raised():
     with pytest.raises(RuntimeError, match="out of memory"):
         halve_on_out_of_memory(device, lambda error: False)(x, torch.tensor(1.0), **shared)
     assert device.sizes == [2]
+
+
+@pytest.mark.parametrize(
+    ("device", "gigabytes", "batch"), [("cpu", 100, 1), ("cuda", None, 1), ("cuda", 0, 1), ("cuda", 100, 3)]
+)
+def test_as_many_windows_run_at_once_as_fit(pipeline, device, gigabytes, batch):
+    free = None if gigabytes is None else gigabytes * 2**30
+    plan = plan_sampling(pipeline.base.info, 20, (8, 8), SamplingOptions(window=8, overlap=2))
+    place = run_on(pipeline.base.network, plan, torch.device(device), torch.float32, free)
+    assert place["batch"] == batch and place["is_out_of_memory"](RuntimeError("cannot allocate memory"))
+    needed = 1.5 * network_bytes(pipeline.base.network.config, *plan.window_size, torch.float32)
+    assert run_on(pipeline.base.network, plan, torch.device("cuda"), torch.float32, 2 * needed)["batch"] == 2

@@ -24,10 +24,9 @@ from ....lumiere_core.diffusion import (
     window_weights,
 )
 from ....lumiere_core.runtime.memory import network_bytes
-from ....lumiere_core.sampling import SamplingPlan, network_call
+from ....lumiere_core.sampling import SPARE, SamplingPlan, run_on
 from .model import PixelVideo
 
-SPARE = 1.5  # core's own factor between an estimate and the memory it wants to see free
 # Patches that act inside core's samplers, and so not where the bare network runs.
 SAMPLER_PATCHES = (
     "sampler_cfg_function",
@@ -103,18 +102,13 @@ def placed(model, plan: SamplingPlan, node: str) -> Iterator[dict]:
     """The network on its device with its weight patches applied, for as long as the context lasts."""
     _warn_of_sampler_patches(model, node)
     device, dtype = model.load_device, _compute_dtype(model)
-    needed = SPARE * network_bytes(model.model.diffusion_model.config, *plan.window_size, dtype)
+    network = model.model.diffusion_model
+    needed = SPARE * network_bytes(network.config, *plan.window_size, dtype)
     with management.cuda_device_context(device):
         management.load_models_gpu([model], memory_required=needed)
-        fit = 1 if management.is_device_cpu(device) else int(model.get_free_memory(device) // needed)
         model.pre_run()
-        try:
-            yield {
-                "network": network_call(model.model.diffusion_model, device, dtype),  # a patched one from here on
-                "dtype": dtype,
-                "batch": max(1, min(fit, len(plan.windows))),
-                "is_out_of_memory": management.is_oom,
-            }
+        try:  # the network is a patched one from here on
+            yield run_on(network, plan, device, dtype, model.get_free_memory(device), management.is_oom)
         finally:
             model.cleanup()
 

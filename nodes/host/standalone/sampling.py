@@ -9,9 +9,9 @@ from functools import partial
 import torch
 
 from ....lumiere_core.conditioning.given import Condition
-from ....lumiere_core.runtime.memory import clear_out_of_memory, require_clip_memory
+from ....lumiere_core.runtime.memory import available_bytes, clear_out_of_memory, require_clip_memory
 from ....lumiere_core.runtime.progress import StageBars
-from ....lumiere_core.sampling import SamplingPlan, network_call, sample_base
+from ....lumiere_core.sampling import SamplingPlan, run_on, sample_base
 from ...checks import known_pixels, one_text
 from ...masks import change_mask
 from .models import Model
@@ -48,7 +48,7 @@ def placed(model: Model, plan: SamplingPlan, node: str) -> Iterator[dict]:
     config = model.network.config
     require_clip_memory(model.info.kind, config, plan.shape[2:], plan.window_size, model.device, model.dtype)
     with clear_out_of_memory("sampling"):
-        yield {"network": network_call(model.stylized(), model.device, model.dtype), "dtype": model.dtype}
+        yield run_on(model.stylized(), plan, model.device, model.dtype, available_bytes(model.device))
 
 
 @contextmanager
