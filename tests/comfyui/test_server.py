@@ -12,7 +12,7 @@ from statistics import median
 import pytest
 from comfyui_client import Client, Outcome, Refused
 from comfyui_graphs import BASE, SSR, Graph, LumiereGraph
-from comfyui_models import BROKEN, DIFFERENCE, FULL, NO_TEXT
+from comfyui_models import BROKEN, DIFFERENCE, FULL, NO_TEXT, RESIDUAL
 from comfyui_server import PACK_FOLDER, ROOT
 from PIL import Image
 
@@ -70,7 +70,7 @@ def test_bundled_checkpoints_and_those_of_the_model_folder_are_listed_by_kind(ob
     assert {BASE, NO_TEXT} <= choices(object_info, "LumiereLoadSTUNet", "checkpoint")
     assert SSR not in choices(object_info, "LumiereLoadSTUNet", "checkpoint")
     unknown = {FULL, DIFFERENCE}  # files that do not say what they are
-    assert choices(object_info, "LumiereLoadSSR", "checkpoint") == {SSR, *unknown}
+    assert choices(object_info, "LumiereLoadSSR", "checkpoint") == {SSR, RESIDUAL, *unknown}
 
 
 def choices(object_info: dict, node: str, name: str) -> set[str]:
