@@ -5,20 +5,28 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 import warnings
 
 from . import evaluate, generate, info, run, stills, train, train_style
 
-BAD_INPUT, INTERRUPTED = 2, 130
+INTERNAL_ERROR, BAD_INPUT, INTERRUPTED = 1, 2, 130
 COMMANDS = (generate, run, info, evaluate, train, train_style, stills)
+# What to install for a module that is missing: an extra of ours, or a package that goes by another name.
+EXTRAS = {"accelerate": "train", "tomli": "train"}
+PACKAGES = {"cv2": "opencv-python", "PIL": "pillow"} | {
+    name: name for name in ("torch", "einops", "safetensors", "numpy", "av", "transformers", "tqdm")
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; bad input is one line on stderr and exit code 2, Ctrl-C is exit code 130."""
+    """Run a command; an error is one line on stderr. Exit codes: 2 bad input, 1 a fault of ours, 130 Ctrl-C."""
+    debug = False
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
         try:
             options = _parser().parse_args(arguments)
+            debug = options.debug
             options.run(options)
             sys.stdout.flush()
         except BrokenPipeError:  # the reader of our output, `head` for one, has seen enough
@@ -26,13 +34,28 @@ def main(arguments: list[str] | None = None) -> int:
         except (ValueError, OSError) as error:
             _say(f"error: {error}")
             return BAD_INPUT
-        except ModuleNotFoundError as error:
-            _say(f"error: {error}; this command needs it: pip install 'lumiere-video[train]'")
-            return BAD_INPUT
         except KeyboardInterrupt:
             _say("interrupted")
             return INTERRUPTED
+        except Exception as error:  # all that is left: a package is missing, or the fault is ours
+            remedy = _remedy(error)
+            if remedy is not None:
+                _say(f"error: {error}; this command needs it: {remedy}")
+                return BAD_INPUT
+            if debug:
+                traceback.print_exc()
+            where = "" if debug else "; run with --debug to see where: lumiere --debug COMMAND ..."
+            _say(f"internal error: {type(error).__name__}: {error}{where}")
+            return INTERNAL_ERROR
     return 0
+
+
+def _remedy(error: Exception) -> str | None:
+    """How to install the module that an error misses; None where it misses none that a user could install."""
+    module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if module in EXTRAS:
+        return f"pip install 'lumiere-video[{EXTRAS[module]}]'"
+    return f"pip install {PACKAGES[module]}" if module in PACKAGES else None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,6 +67,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lumiere", description="Lumiere: text to video with a space-time U-Net.")
+    parser.add_argument("--debug", action="store_true", help="of errors that are not bad input, say where they arose")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
         name = module.__name__.rpartition(".")[2].replace("_", "-")
