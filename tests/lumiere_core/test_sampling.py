@@ -1,9 +1,12 @@
 """One network, one clip: starts, known pixels, tiles, progress, cancelling, and runs that outgrow the memory."""
 
+import dataclasses
+import math
+
 import pytest
 import torch
 
-from lumiere_video.lumiere_core.checkpoints.format import load_info
+from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, load_info
 from lumiere_video.lumiere_core.diffusion import initial_noise, multidiffusion, plan_windows
 from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
@@ -98,6 +101,65 @@ def test_a_batch_of_windows_gives_what_single_windows_give(pipeline):
     plan = {"window": 8, "overlap": 2}
     single, batched = (run(pipeline.base, frames=20, plan=plan, batch=batch) for batch in (1, 3))
     torch.testing.assert_close(single, batched, rtol=0, atol=1e-4)
+
+
+PLAIN = CheckpointInfo(kind="base", config={"in_channels": 3}, prediction="eps")
+
+
+def eps_of(clip):
+    """A network, as `denoiser` wants it, that sees `clip(x)` in whatever it is given."""
+
+    def network(x, timestep, text):
+        sigma = PLAIN.schedule.sigmas[timestep.long()].view(-1, 1, 1, 1, 1)
+        return (x * (1 + sigma**2).sqrt() - clip(x)) / sigma
+
+    return network
+
+
+def sample_seen(clip, info=PLAIN, frames=6, size=(4, 4), seed=3, **options):
+    """One step of one clip, without guidance, of a network that sees `clip(x)`: that is what comes out."""
+    options = {"steps": 1, "guidance": 1.0, "sampler": "euler", "scheduler": "normal", "window": frames, **options}
+    plan = plan_sampling(info, frames, size, SamplingOptions(**options))
+    return sample(eps_of(clip), info, plan, {"text": torch.zeros(1, 1, 1)}, {}, seed)
+
+
+@pytest.mark.parametrize("maximum", [10.0, 1.2])
+def test_a_checkpoints_thresholding_bounds_the_clip(maximum):
+    """Divided by its own quantile instead of cut off at 1 (Imagen, sec. 2.3)."""
+    seen = 2 * torch.randn(1, 3, 6, 4, 4, generator=torch.Generator().manual_seed(0))
+    s = seen.abs().quantile(0.8).clamp(max=maximum)
+    bounded = dataclasses.replace(PLAIN, thresholding={"percentile": 0.8, "maximum": maximum})
+    torch.testing.assert_close(sample_seen(lambda x: seen, bounded), seen.clamp(-s, s) / s, rtol=0, atol=0.02)
+    torch.testing.assert_close(sample_seen(lambda x: seen), seen.clamp(-1, 1), rtol=0, atol=0.02)
+
+
+def hat(kind: str, length: int) -> torch.Tensor:
+    """How much each frame of a window counts."""
+    if kind == "flat":
+        return torch.ones(length)
+    return torch.tensor([math.sin(math.pi * (i + 0.5) / length) ** 2 for i in range(length)])
+
+
+@pytest.mark.parametrize(
+    ("options", "starts"),
+    [
+        ({"window": 6, "overlap": 3}, (0, 3, 6)),
+        ({"window": 6, "overlap": 3, "loop": True}, (0, 3, 6, 9)),
+        ({"window": 6, "overlap": 3, "loop": True, "tile": 4, "tile_overlap": 2}, (0, 3, 6, 9)),
+    ],
+)
+@pytest.mark.parametrize("fuse", ["flat", "hann"])
+def test_windows_are_fused_as_the_plan_says(options, starts, fuse):
+    """A network that sees how far into its window a frame is: the mean of that over windows, as each counts."""
+    ramp = torch.arange(6.0).view(6, 1, 1) / 6
+    video = sample_seen(lambda x: ramp.expand_as(x), frames=12, size=(4, 8), fuse=fuse, **options)
+    total, weight = torch.zeros(12), torch.zeros(12)
+    for start in starts:
+        for i, share in enumerate(hat(fuse, 6)):
+            total[(start + i) % 12] += share * i / 6
+            weight[(start + i) % 12] += share
+    expected = (total / weight).view(12, 1, 1).expand_as(video)
+    torch.testing.assert_close(video, expected, rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize("loop", [False, True])
