@@ -21,7 +21,6 @@ SECTIONS = {  # inputs, outputs, example, errors
 }
 MODES = {"en": "Modes", "zh": "模式"}  # the section with what choices bring along
 MARKS = {"en": (" (optional)", " (advanced)"), "zh": ("（可选）", "（高级）")}
-FULL_STOP = {"en": ".", "zh": "。", "ko": ".", "ja": "。"}
 SCRIPTS = {"zh": "[\u4e00-\u9fff]", "ko": "[가-힣]", "ja": "[ぁ-んァ-ヴ]"}
 
 every_node = pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
@@ -91,7 +90,7 @@ def check_inputs(rows: list[list[str]], specs: dict, names: dict, language: str)
             assert re.findall(r"-?\d+(?:\.\d+)?", choices) == [str(spec.min), str(spec.max)], id
         elif type_name == "COMBO" and default != "-":  # without a default: files, which differ
             assert re.findall(r"`(.+?)`", choices) == list(spec.choices), id
-        assert meaning.endswith(FULL_STOP[language]), id
+        assert meaning, id
 
 
 def quoted_errors(schema, language: str) -> list[str]:
@@ -126,15 +125,14 @@ def locale(language: str) -> dict:
 def test_nodes_say_what_they_are(schema):
     assert schema.node_id.startswith("Lumiere")
     assert schema.category.startswith("Lumiere")
-    assert schema.display_name and schema.description.endswith(".")
+    assert schema.display_name and schema.description
     assert schema.search_aliases
 
 
 @every_node
-def test_tooltips_are_sentences(schema):
+def test_everything_has_a_tooltip(schema):
     specs = {**all_inputs(schema), **{f"-> {out.display_name}": out for out in schema.outputs}}
-    poor = {name for name, spec in specs.items() if not re.fullmatch(r".{19,}\.", spec.tooltip or "", re.DOTALL)}
-    assert not poor
+    assert [name for name, spec in specs.items() if not (spec.tooltip or "").strip()] == []
 
 
 @every_node
@@ -173,7 +171,7 @@ def test_page_lists_the_outputs(schema, language):
     names = locale(language)[schema.node_id]["outputs"]
     outputs = [(label(out.display_name, names[str(i)]["name"]), out.type) for i, out in enumerate(schema.outputs)]
     assert [(name, kind) for name, kind, _ in rows] == outputs
-    assert all(meaning.endswith(FULL_STOP[language]) for *_, meaning in rows)
+    assert all(meaning for *_, meaning in rows)
 
 
 @every_node
@@ -203,7 +201,7 @@ def test_locale_has_entries_for_all_there_is_and_nothing_else(language):
         assert list(entries[id]["outputs"]) == [str(i) for i in range(len(schema.outputs))]
         for entry in (*entries[id]["inputs"].values(), *entries[id]["outputs"].values()):
             assert list(entry) == ["name", "tooltip"]
-            assert entry["name"] and entry["tooltip"].endswith(FULL_STOP[language])
+            assert entry["name"] and entry["tooltip"]
 
 
 @every_node
