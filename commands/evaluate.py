@@ -13,7 +13,8 @@ SUMMARY = "measure how well videos show what prompts ask for"
 
 
 def run(options: argparse.Namespace) -> None:
-    from ..evaluation.applications import TEXT, check_tasks
+    from ..evaluation.tasks.loop import check_tasks
+    from ..evaluation.tasks.text import TEXT
     from ..lumiere_core.runtime.outputs import require_writable
 
     check_tasks(options.tasks, options.runs, options.seed)
@@ -42,13 +43,14 @@ def _load_cast(options: argparse.Namespace, info):
 
 
 def _evaluate_text(pipeline, cast, options: argparse.Namespace) -> str:
-    from ..evaluation.report import markdown_table, training_record
-    from ..evaluation.run import DEFAULT_PROMPTS, evaluate
+    from ..evaluation.report.record import text_record
+    from ..evaluation.report.text_report import text_table
+    from ..evaluation.tasks.text import DEFAULT_PROMPTS, evaluate_text
     from ..lumiere_core.runtime.progress import StageBars
     from ..lumiere_core.training.release import record_evaluation
 
     with StageBars() as bars:
-        result = evaluate(
+        result = evaluate_text(
             pipeline,
             cast,
             DEFAULT_PROMPTS if options.runs is None else options.runs,
@@ -58,21 +60,21 @@ def _evaluate_text(pipeline, cast, options: argparse.Namespace) -> str:
             super_resolution_prompts=options.ssr_prompts,
         )
     for file in _recorded(options):
-        record_evaluation(file, training_record(result))
-    return markdown_table(result)
+        record_evaluation(file, text_record(result))
+    return text_table(result)
 
 
 def _evaluate_task(pipeline, cast, task: str, options: argparse.Namespace) -> str:
-    from ..evaluation.application_report import application_table, record_application
-    from ..evaluation.applications import DEFAULT_RUNS, evaluate_task
+    from ..evaluation.report.record import record_task
+    from ..evaluation.tasks.loop import DEFAULT_RUNS, describe, evaluate_task
     from ..lumiere_core.runtime.progress import StageBars
 
     runs = DEFAULT_RUNS if options.runs is None else options.runs
     with StageBars() as bars:
         result = evaluate_task(pipeline, cast, task, runs, options.seed, options.output, partial(bars, task))
     if options.record and options.checkpoint:  # no SSR took part
-        record_application(options.checkpoint, result)
-    return application_table(result) + "\n"
+        record_task(options.checkpoint, result)
+    return describe(result) + "\n"
 
 
 def _recorded(options: argparse.Namespace) -> list[str]:
@@ -99,7 +101,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     option("--ssr-prompts", type=int, metavar="N", help="super-resolve only the first N clips; default: all")
     option("--seed", type=int, default=0)
-    option("--output", type=Path, default=Path("evaluation"), metavar="DIR", help="folder for JSON and plots")
+    option("--output", type=Path, default=Path("output/evaluation"), metavar="DIR", help="folder for JSON and plots")
     option("--record", action="store_true", help="write the figures into the metadata of the given checkpoints")
     add_cast_option(option)
     add_pipeline_options(option)

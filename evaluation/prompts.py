@@ -14,6 +14,7 @@ from ..world.cast import Cast
 from ..world.scene import Scene, combinations, make_scene
 
 SPLITS = {"trained": "train", "held_out": "held_out"}  # the world's names for them
+SEED_STRIDE = 3  # a clip draws from the streams seed, seed + 1 and seed + 2: no two share noise
 HELD_OUT_SHARE = 0.25  # of the prompts: enough for an interval, though held out is a fourteenth of the combinations
 
 
@@ -44,6 +45,11 @@ def plan_prompts(cast: Cast, count: int, seed: int, held_out_share: float = HELD
         )
     ]
     return [prompts[i] for i in rng.permutation(len(prompts))]
+
+
+def clip_seed(seed: int, index: int) -> int:
+    """The seed of prompt `index`'s clip: `lumiere generate` makes the same one with it."""
+    return seed + SEED_STRIDE * index
 
 
 def balanced_words(

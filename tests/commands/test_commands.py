@@ -318,27 +318,28 @@ def test_ctrl_c_while_writing_leaves_nothing(run, monkeypatch, output):
     assert (code, errors[-1:], files) == (130, ["lumiere: interrupted"], [])
 
 
+# The command as a process that hears Ctrl-C even where its parent does not: children of nohup inherit its deafness.
+HEARING = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('lumiere_video.commands', run_name='__main__')"
+)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_a_real_interrupt_ends_the_command(tiny, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "lumiere_video.commands",
-        "generate",
-        PROMPT,
-        "--output",
-        f"{tmp_path}/a.mp4",
-        "--no-ssr",
-    ]
+    command = [sys.executable, "-c", HEARING, "generate", PROMPT, "--output", f"{tmp_path}/a.mp4", "--no-ssr"]
     command += ["--checkpoint", str(tiny.base), "--steps", "1000", "--size", "48"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    seen = b""
-    while b"base:" not in seen:
-        piece = process.stderr.read(1)
-        assert piece, seen
-        seen += piece
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=300)  # the machine may be busy
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            seen = b""
+            while b"base:" not in seen:
+                piece = process.stderr.read(1)
+                assert piece, seen
+                seen += piece
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)  # the machine may be busy
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert err.decode().splitlines()[-1] == "lumiere: interrupted"
     assert not out and not list(tmp_path.iterdir())
@@ -379,9 +380,9 @@ def stickers(tmp_path):
 def called(monkeypatch):
     """What the evaluation was called with; nothing is computed."""
     calls = []
-    for name in ("run.evaluate", "applications.evaluate_task"):
-        monkeypatch.setattr(f"lumiere_video.evaluation.{name}", lambda *given, **_: calls.append(given) or {})
-    for name in ("report.markdown_table", "application_report.application_table"):
+    for name in ("text.evaluate_text", "loop.evaluate_task"):
+        monkeypatch.setattr(f"lumiere_video.evaluation.tasks.{name}", lambda *given, **_: calls.append(given) or {})
+    for name in ("report.text_report.text_table", "tasks.loop.describe"):
         monkeypatch.setattr(f"lumiere_video.evaluation.{name}", lambda _: "")
     return calls
 
