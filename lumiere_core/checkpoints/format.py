@@ -122,7 +122,7 @@ def load_stunet(
     network = STUNet(network_config(info, path), dtype=dtype, device="meta")  # no memory for weights to be overwritten
     check_tensors(network.state_dict(), tensors, path)
     network.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
-    return info, network.to(device=device, memory_format=torch.channels_last).eval()
+    return info, network.to(device=device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
 
 
 def network_config(info: CheckpointInfo, path: str | Path) -> UNetConfig:

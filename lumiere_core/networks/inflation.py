@@ -8,7 +8,7 @@ import torch
 import torch.nn as nn
 
 from .config import TemporalConfig, UNetConfig
-from .stunet import STUNet
+from .stunet import STUNet, TemporalHalf
 from .temporal import AttentionInflation, ConvInflation, ConvOverTime, TemporalDownsample, TemporalUpsample
 
 TEMPORAL_PREFIX = "temporal."
@@ -82,7 +82,7 @@ def _with_channels(config: UNetConfig, in_channels: int) -> UNetConfig:
 
 
 @torch.no_grad()
-def _initialise_identity(temporal: nn.Module) -> None:
+def _initialise_identity(temporal: TemporalHalf) -> None:
     for module in temporal.modules():
         if isinstance(module, TemporalDownsample | TemporalUpsample):
             _set_identity(module.conv)

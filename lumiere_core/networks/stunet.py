@@ -117,7 +117,7 @@ class TemporalBlock(nn.Module):
         self.units = nn.ModuleList([_inflation(index, config, ops) for _ in range(units)])
         halve_level = index if resize is TemporalDownsample else index - 1
         resized = resize is not None and halve_level >= 0 and temporal.levels[halve_level].halve
-        self.resize = resize(channels, ops) if resized else None
+        self.resize = resize(channels, ops) if resized else None  # pyright: ignore[reportOptionalCall]
 
 
 class TemporalHalf(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,19 +48,21 @@ def require_memory(what: str, needed: dict[torch.device, int]) -> None:
     """Raise ValueError if a device has less memory left than a run needs there."""
     for device, amount in needed.items():
         available = available_bytes(device)
-        if available is not None and amount > available:
+        if amount > available:
             raise ValueError(
                 f"{what} needs about {amount / GIB:.1f} GiB of memory on {device}; {available / GIB:.1f} GiB is free. "
                 "Use a smaller size, fewer frames or a shorter window."
             )
 
 
-def available_bytes(device: torch.device) -> int | None:
-    """Free memory of a device; None where it cannot be told."""
+def available_bytes(device: torch.device) -> int:
+    """Free memory of a CUDA device, or of the machine or the container that this runs in."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    limits = [_free_ram(), *(_read_number(path) for path in _CGROUP_LIMITS)]
-    return min((limit for limit in limits if limit is not None), default=None)
+    import psutil
+
+    limits = (_read_number(path) for path in _CGROUP_LIMITS)
+    return min([psutil.virtual_memory().available, *(limit for limit in limits if limit is not None)])
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -78,17 +79,6 @@ def clear_out_of_memory(what: str):
         if not is_out_of_memory(error):
             raise
         raise ValueError(f"{what}: out of memory. Use a smaller size, fewer frames or a shorter window.") from error
-
-
-def _free_ram() -> int | None:
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):  # macOS tells the total only
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
 
 
 def _read_number(path: str) -> int | None:

@@ -90,7 +90,7 @@ class StageRun:
         if device is not None and torch.device(device).type != self.accelerator.device.type:
             raise ValueError(f"training: device must be {self.accelerator.device.type} here; got {device}.")
         self.objective, self.tokenize = build_objective(recipe, stage, folder, source)
-        self.objective.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.objective.to(self.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.parameters = trainable(self.objective)
         self.optimizer = NamedOptimizer(stage.optimizer, self.parameters, stage.weight_decay)
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
