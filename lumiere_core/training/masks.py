@@ -51,7 +51,7 @@ def change_mask(task: str, places: Sequence[Place], shape: Shape, rng: np.random
         near = len(places) > 0 and rng.random() < 0.6
         mask[:] = paint_box(swept_box([_one(places, rng)], rng) if near else random_box(rng), size)
     elif task == "track":
-        boxes = object_boxes(_one(places, rng), rng) if places else np.broadcast_to(random_box(rng), (count, 4)).T
+        boxes = object_boxes(_one(places, rng), rng) if places else standing_box(random_box(rng), count)
         for frame, *edges in zip(mask, *boxes, strict=True):
             frame[:] = paint_box(Box(*edges), size)
     elif task == "region":
@@ -85,6 +85,11 @@ def random_box(rng: np.random.Generator) -> Box:
     """A box of 0.3 to 0.8 of the short side each way, anywhere inside the centred square."""
     (left, right), (top, bottom) = (random_span(rng), random_span(rng))
     return Box(left, top, right, bottom)
+
+
+def standing_box(box: Box, count: int) -> Box:
+    """The same box in each of so many frames."""
+    return Box(*(np.full(count, edge) for edge in box))
 
 
 def random_span(rng: np.random.Generator) -> tuple[float, float]:
