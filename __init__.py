@@ -1,4 +1,4 @@
-"""Lumiere Video: ComfyUI's door to this pack. The library is `lumiere_core`, the command line is `cli`."""
+"""Lumiere Video: ComfyUI's door to this pack. The library is `lumiere_core`, the command line `commands`."""
 
 WEB_DIRECTORY = "./web"
 

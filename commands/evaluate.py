@@ -90,7 +90,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         default=["text"],
         dest="tasks",
         metavar="A,B",
-        help="text (the default), first_frame, keyframes, inpaint, region, style, video_to_video or strengths",
+        help="text (the default), first_frame, keyframes, inpaint, region, shapes, style, video_to_video or strengths",
     )
     option(
         "--runs",

@@ -70,9 +70,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     add_sampling_options(command)
     _add_given_options(command)
-    option(
-        "--style", metavar="FILE", help="a style file, or a bundled style: stickers-line-drawing, stickers-watercolor"
-    )
+    option("--style", metavar="FILE", help="a style file, or a bundled style: toy-line-drawing, toy-watercolor")
     option("--alpha", type=float, metavar="X", help="how much of the style, 0 to 1; default: 0.5")
     option(
         "--transparent",

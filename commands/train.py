@@ -48,7 +48,7 @@ def _rehearse(recipe, sources, most_clips: int | None, engine: dict) -> None:
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     option = command.add_argument
-    option("recipe", metavar="RECIPE", help="a TOML file, or the name of a bundled recipe: stickers")
+    option("recipe", metavar="RECIPE", help="a TOML file, or the name of a bundled recipe: stickers, stickers-large")
     option("--output", type=Path, metavar="DIR", help="folder for checkpoints and logs; default: runs/<recipe>")
     option("--stages", type=lambda text: text.split(","), metavar="A,B", help="only these stages")
     option(

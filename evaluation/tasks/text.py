@@ -25,7 +25,7 @@ from .task import Progress
 from .text_counts import Measurement, count_clips, measure
 
 if TYPE_CHECKING:
-    from ..lumiere_core.pipeline import Clip, LumierePipeline
+    from ...lumiere_core.pipeline import Clip, LumierePipeline
 
 TEXT = "text"  # the task's name
 BASE, SSR = "base", "super_resolution"

@@ -49,7 +49,7 @@ def find_style(name: str | Path) -> Path:
 
 
 def find_recipe(name: str | Path) -> Path:
-    """A recipe file: a path, or the name of a bundled recipe such as "toy"."""
+    """A recipe file: a path, or the name of a bundled recipe such as "stickers"."""
     path = Path(name)
     if path.is_file():
         return path

@@ -1,7 +1,7 @@
 """Released schemas are frozen: saved workflows keep widget values by position, and combo values by their text.
 
 `schemas.json` is what was released. Inputs may be added at a node's end, optional, with the old behaviour as default;
-nothing else may change. After a deliberate change: `python tests/test_schemas.py` writes the file anew.
+nothing else may change. After a deliberate change: `python tests/nodes/test_schemas.py` writes the file anew.
 """
 
 import json
