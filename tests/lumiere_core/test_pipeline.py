@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lumiere_video.lumiere_core.checkpoints.format import load_info
+from lumiere_video.lumiere_core.conditioning.given import Given
 from lumiere_video.lumiere_core.conditioning.low_res import upsample
 from lumiere_video.lumiere_core.diffusion import NoiseSchedule, augmentation_noise, initial_noise
 from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
@@ -88,6 +89,18 @@ def test_upscale_repeats_the_second_stage(pipeline):
 def test_text_to_image_checkpoints_make_images(tiny):
     images = LumierePipeline.load(tiny.t2i, device="cpu", dtype="float32", super_resolution=False)
     assert images.generate("a star").frames.shape == (1, 8, 8, 3)
+
+
+@pytest.mark.filterwarnings("ignore:this network was not trained on conditions")
+@pytest.mark.parametrize("given", [None, Given("first_frame", torch.full((1, 8, 8, 3), 0.5))], ids=["text", "given"])
+def test_the_seed_decides_both_stages(pipeline, given):
+    """Whatever else is given, and each stage alone."""
+    options = {"frames": 3, "given": given}
+    first, other = (pipeline.generate("a star", seed=seed, **options) for seed in (1, 2))
+    assert (first.low_res[1:] - other.low_res[1:]).abs().mean() > 0.01
+    upscaled = [pipeline.upscale(first.low_res, "a star", seed=seed, given=given) for seed in (1, 2)]
+    assert (upscaled[0][1:] - upscaled[1][1:]).abs().mean() > 0.01
+    torch.testing.assert_close(upscaled[0], first.frames, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("windows", [{}, {"window": 12}, {"window": 6, "overlap": 0}, {"window": 5, "overlap": 4}])

@@ -133,6 +133,27 @@ def test_a_checkpoints_thresholding_bounds_the_clip(maximum):
     torch.testing.assert_close(sample_seen(lambda x: seen), seen.clamp(-1, 1), rtol=0, atol=0.02)
 
 
+@pytest.mark.parametrize(("denoise", "level"), [(1.0, None), (0.1, 0.0954)])
+def test_a_run_starts_from_as_much_noise_as_the_network_was_trained_on(denoise, level):
+    """At the schedule's end that is unit noise and the start is gone; below it, start + level * noise, scaled down.
+
+    level: sqrt(1 / abar - 1) of Nichol & Dhariwal 2021, eq. 17, at the last but one of 20 steps from 999 to 0.
+    """
+    seen = []
+
+    def network(x, timestep, text):
+        seen.append(x)
+        return torch.zeros_like(x)
+
+    start = torch.rand(1, 3, 6, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    options = SamplingOptions(steps=2, guidance=1.0, sampler="euler", scheduler="normal", window=6)
+    plan = plan_sampling(PLAIN, 6, (4, 4), options, denoise)
+    sample(network, PLAIN, plan, {"text": torch.zeros(1, 1, 1)}, {}, 3, start=start)
+    noise = initial_noise((1, 3, 6, 4, 4), 3)
+    expected = noise if level is None else (start + level * noise) / (1 + level**2) ** 0.5
+    torch.testing.assert_close(seen[0], expected, rtol=0, atol=1e-3)
+
+
 def hat(kind: str, length: int) -> torch.Tensor:
     """How much each frame of a window counts."""
     if kind == "flat":
@@ -189,6 +210,43 @@ def test_tiles_that_cover_the_frame_change_nothing(pipeline):
     assert torch.equal(whole, tiled)
     plan, small = upscale(tile=16, tile_overlap=4)
     assert len(plan.windows) == 9 and small.shape == whole.shape and not torch.equal(small, whole)
+
+
+def test_what_neither_the_user_nor_the_checkpoint_says_is_the_plainest():
+    plan = plan_sampling(CheckpointInfo(kind="base", config={}, frames=20), 50, (8, 8))
+    assert (plan.fuse, plan.loop, plan.noise_level, plan.tile, plan.tile_overlap) == ("flat", False, 0, None, 0)
+    assert (plan.window, plan.overlap, plan.denoise) == (20, 5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("own", "window", "expected"), [(None, 8, 2), (None, 1, 0), (3, 8, 3), (3, 4, 3), (3, 3, 2), (3, 1, 0)]
+)
+def test_an_overlap_that_is_not_said_fits_the_window(own, window, expected):
+    """A quarter of it, or the checkpoint's own as far as that fits."""
+    info = CheckpointInfo(kind="base", config={}, sampling=SamplingOptions(overlap=own).over(CheckpointInfo.sampling))
+    assert plan_sampling(info, 50, (8, 8), SamplingOptions(window=window)).overlap == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 1},
+        {"steps": 1000},
+        {"noise_level": 0},
+        {"noise_level": 999},
+        {"guidance": 0.0},
+        {"guidance": -1.0},
+        {"window": 1, "overlap": 0},
+        {"tile": 1, "tile_overlap": 0},
+        {"tile": 8, "tile_overlap": 7},
+    ],
+    ids=str,
+)
+def test_the_ends_of_every_range_are_legal(options):
+    plan = plan_sampling(PLAIN, 1, (1, 1), SamplingOptions(**options))
+    assert {name: getattr(plan, name) for name in options} == options
+    for denoise in (0.0, 1.0):
+        assert plan_sampling(PLAIN, 1, (1, 1), denoise=denoise).denoise == denoise
 
 
 @pytest.mark.parametrize(

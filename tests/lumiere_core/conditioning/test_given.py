@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
@@ -19,11 +18,6 @@ from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.networks import LevelConfig, STUNet, UNetConfig, widen_input
 from lumiere_video.lumiere_core.pipeline import LumierePipeline, Model, Start
 from lumiere_video.lumiere_core.sampling import network_call, plan_sampling, sample_base
-from lumiere_video.lumiere_core.training.masks import TASKS, change_mask
-from lumiere_video.world.cast import drawn_shapes
-from lumiere_video.world.render import render_scenes
-from lumiere_video.world.scene import Scene, SceneSampler
-from lumiere_video.world.source import places_of
 
 CPU = torch.device("cpu")
 
@@ -358,73 +352,3 @@ def test_a_video_to_start_from(pipeline):
         pipeline.generate("a star", frames=10, start=Start(video))
     with pytest.raises(ValueError, match="cannot both be given"):
         pipeline.generate("a star", given=GIVEN["first_frame"], start=Start(video))
-
-
-# Masks that training draws
-
-
-SIZES = [(32, 32), (24, 40), (40, 24)]
-
-
-@pytest.fixture(scope="module")
-def shapes():
-    return drawn_shapes()
-
-
-def drawn_masks(shapes, task, size, count=20):
-    """(scene, its times, mask) of random scenes."""
-    rng, sample, times = np.random.default_rng(0), SceneSampler(shapes, "train", 0.3), np.arange(16) / 16 * 5
-    for _ in range(count):
-        scene = sample(rng)
-        yield scene, times, change_mask(task, places_of(scene, times), (len(times), *size), rng)
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("task", TASKS)
-def test_training_masks_fit_their_task(shapes, task, size):
-    for _, _, mask in drawn_masks(shapes, task, size):
-        assert mask.shape == (16, *size) and set(np.unique(mask)) <= {0.0, 1.0}
-        whole = {0.0: 0, 1.0: 0} | dict(zip(*np.unique(mask.mean((1, 2)), return_counts=True), strict=True))
-        if task in ("text", "first_frame", "first_last", "keyframes", "extend"):
-            assert whole[0.0] + whole[1.0] == 16
-            low, high = {"text": (0, 0), "first_frame": (1, 1), "first_last": (2, 2), "keyframes": (2, 5)}.get(
-                task, (1, 9)
-            )
-            assert low <= whole[0.0] <= high
-            assert task not in ("first_frame", "extend") or not mask[0].any()
-        elif task == "region":
-            assert not mask[0].any() and (mask[1:] == mask[1]).all()
-        else:
-            assert 0 < mask.mean() < 1
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("task", ["track", "box", "region"])
-def test_training_masks_hide_what_they_are_about(shapes, task, size):
-    """Of a lone object that a mask follows no pixel is left, and what a region leaves out rests; some boxes miss it."""
-    hidden, left = [], []
-    for scene, times, mask in drawn_masks(shapes, task, size, 36):
-        if len(scene.actors) == 1:
-            clip = render_scenes(shapes, [scene], [times], *size)[0].numpy()
-            empty = render_scenes(shapes, [Scene((), scene.background, scene.knobs)], [times], *size)[0].numpy()
-            shows, changes = (np.abs(clip - other).max(0) > 0.1 for other in (empty, clip[:, :1]))
-            hidden.append((shows & (mask == 1)).any())
-            left.append(((changes if task == "region" else shows) & (mask == 0)).any())
-    assert len(left) > 20 and np.mean(hidden) > 0.8
-    assert np.mean(left) < (0.5 if task == "box" else 1e-9)
-
-
-def test_an_unknown_task_is_named(shapes):
-    scene, times, _ = next(drawn_masks(shapes, "text", (8, 8)))
-    with pytest.raises(ValueError, match="task must be one of text, first_frame.*; got 'dream'"):
-        change_mask("dream", places_of(scene, times), (16, 8, 8), np.random.default_rng(0))
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_masks_need_not_know_what_is_where(task):
-    """Clips of a folder of videos come without places: boxes lie anywhere then."""
-    rng = np.random.default_rng(0)
-    masks = np.stack([change_mask(task, (), (16, 12, 20), rng) for _ in range(40)])
-    assert masks.shape == (40, 16, 12, 20) and set(np.unique(masks)) <= {0.0, 1.0} and masks.any()
-    if task in ("box", "track", "region", "outpaint"):
-        assert 0.05 < masks[:, 1:].mean() < 0.95 and len({mask.tobytes() for mask in masks}) > 30

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, load_info
 from lumiere_video.lumiere_core.conditioning.low_res import condition_low_res, upsample
-from lumiere_video.lumiere_core.diffusion import NoiseSchedule
+from lumiere_video.lumiere_core.diffusion import NoiseSchedule, augmentation_noise
 from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.sampling import plan_sampling, super_resolve
 
@@ -91,6 +91,25 @@ def test_sampling_aligns_as_the_checkpoint_says(align_corners):
     expected = upsample(low_res, SCALE, align_corners)
     assert len(seen) >= 1 and (torch.cat([part[:, :, :1] for part in seen])[:1] - expected[:, :, :1]).abs().max() < 0.05
     assert (upsample(low_res, SCALE, not align_corners) - expected).abs().max() > 0.2
+
+
+@pytest.mark.parametrize("level", [0, 300])
+def test_sampling_noises_the_small_clip_as_planned_and_says_so(level):
+    """Once for the whole clip, whatever the windows, from the seed's own stream."""
+    info = CheckpointInfo("ssr", {}, scale=SCALE, align_corners=False)
+    options = SamplingOptions(steps=1, guidance=1.0, noise_level=level, window=2, overlap=0)
+    low_res, seen = torch.rand(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(0)), []
+
+    def network(x, timestep, text, low_res, noise_level):
+        seen.append((low_res, noise_level.tolist()))
+        return torch.zeros_like(x)
+
+    text = torch.zeros(1, 1, 1)
+    super_resolve(network, info, plan_sampling(info, 4, (16, 16), options), low_res, text, text, 9)
+    noise = augmentation_noise((1, 3, 4, 16, 16), 9)
+    expected = condition_low_res(low_res, noise, torch.tensor([level]), info.schedule, SCALE, False)
+    assert torch.equal(torch.cat([part for part, _ in seen], dim=2), expected)
+    assert [told for _, told in seen] == [[level], [level]]
 
 
 def test_files_that_do_not_say_are_deepfloyd_s(tmp_path, tiny):

@@ -33,8 +33,10 @@ def prompt(strength):
 
 def test_guidance_extrapolates_from_uncond():
     x = initial_noise(SHAPE, 0)
-    guided = classifier_free_guidance(Prompted(), prompt(1.0), prompt(0.25), 3.0)(x, SIGMA)
+    denoise = Prompted()
+    guided = classifier_free_guidance(denoise, prompt(1.0), prompt(0.25), 3.0)(x, SIGMA)
     torch.testing.assert_close(guided, torch.tanh(x) * (0.25 + 3 * 0.75))
+    assert [call[0] for call in denoise.calls] == [2, 2]  # one by one, unless batched is asked for
 
 
 def test_scale_one_skips_uncond():

@@ -305,6 +305,10 @@ def test_boxes_name_the_axis():
     [
         (plan_windows(20, 4, 2), "does not fit a clip"),
         ([Window((0, 12))], "does not fit a clip"),
+        ([Window((0, 8)), Window((3, 3))], "does not fit a clip"),
+        ([Window((0, 8)), Window((8, 9))], "does not fit a clip"),
+        ([Window((0, 8)), Window((-1, 3))], "does not fit a clip"),
+        ([Window((0, 8)), Window((0, 8), columns=(1, 1))], "does not fit a clip"),
         ([Window((0, 8), rows=(0, 3))], "does not fit a clip"),
         (plan_windows(6, 4, 2), "do not cover"),
         ([Window((0, 8), columns=(0, 1))], "do not cover"),

@@ -86,6 +86,10 @@ def test_schedule_rejects(wrong):
         NoiseSchedule(**wrong)
 
 
+def test_two_timesteps_are_a_schedule():
+    assert NoiseSchedule(timesteps=2).sigmas.shape == (2,)
+
+
 def test_tables_made_while_sampling_serve_training():
     schedule = NoiseSchedule()
     with torch.inference_mode():
@@ -181,6 +185,24 @@ def test_noise_streams_are_the_three_seeds():
     assert torch.equal(sampler_noise(shape, 7)(None, None), stream(8))
     assert torch.equal(augmentation_noise(shape, 7), stream(9))
     assert torch.equal(sampler_noise(shape, 2**64 - 1)(None, None), stream(0))
+
+
+@pytest.fixture
+def doubles():
+    """Doubles are what torch makes where nothing else is said."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def test_noise_is_what_it_is_whatever_torch_takes_for_granted(doubles):
+    """ComfyUI and other packs may have said where and in what to make tensors."""
+    shape = (1, 3, 2, 2, 2)
+    with torch.device("meta"):
+        drawn = [initial_noise(shape, 7), sampler_noise(shape, 6)(None, None), augmentation_noise(shape, 5)]
+    for noise in drawn:  # the three streams of a seed are those of the next three seeds
+        assert noise.dtype == torch.float32 and torch.equal(noise, initial_noise(shape, 7))
 
 
 def test_sampler_noise_moves_on_at_every_step():

@@ -5,8 +5,15 @@ import torch
 
 from lumiere_video.lumiere_core.conditioning.low_res import upsample
 from lumiere_video.lumiere_core.conditioning.text import build_text_encoder
+from lumiere_video.lumiere_core.diffusion import NoiseSchedule
 from lumiere_video.lumiere_core.diffusion.denoiser import RESIDUAL_STD
-from lumiere_video.lumiere_core.training.objectives import DiffusionObjective, TextObjective, build_network
+from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
+from lumiere_video.lumiere_core.training.objectives import (
+    DiffusionObjective,
+    TextObjective,
+    build_network,
+    temporal_config,
+)
 from lumiere_video.lumiere_core.training.recipe import Phase, Stage
 
 T5 = {"vocab_size": 384, "d_model": 16, "d_kv": 8, "num_heads": 2, "num_layers": 1, "d_ff": 16}
@@ -110,6 +117,59 @@ def test_an_ssr_is_told_how_noisy_the_low_res_clip_is():
     torch.testing.assert_close(asked.x, torch.cat(expected, dim=1), rtol=1e-4, atol=1e-5)
 
 
+def conditional_objective() -> DiffusionObjective:
+    torch.manual_seed(0)
+    start = build_network(Stage("a", "t2i", (Phase(1, 2),), NETWORK, learning_rate=1e-3), None)
+    temporal = {"attention_head_dim": 8, "embedding_dim": 16}
+    phases, tasks = (Phase(1, 2, frames=3),), {"box": 1}
+    stage = Stage("b", "base", phases, temporal, learning_rate=1e-3, start="a.safetensors", tasks=tasks)
+    return DiffusionObjective(stage, build_network(stage, start), build_text_encoder(T5, MAX_TOKENS), "text", 16.0)
+
+
+def test_a_conditional_network_hears_what_is_known_and_where():
+    """<J, C, M>: the noised clip, the clip where it is given, and the paper's M, 1 there."""
+    batch = training_batch()
+    change = torch.zeros(2, 1, 1, 16, 16)
+    change[0, ..., 4:9] = 1
+    change[1] = 1
+    asked = ask(conditional_objective(), batch | {"change_mask": change})[1]
+    torch.testing.assert_close(
+        asked.x[:, :3], mixed(batch["video"], batch["noise"], TIMESTEPS)[0], rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(asked.x[:, 3:6], batch["video"] * (1 - change))
+    assert torch.equal(asked.x[:, 6:], 1 - change)
+
+
+@pytest.mark.parametrize(("said", "halve"), [({}, True), ({"halve": True}, True), ({"halve": False}, False)])
+def test_convolution_is_inflated_everywhere_but_at_the_coarsest_level(said, halve):
+    config = temporal_config({**said, "embedding_dim": 24}, 3)
+    assert [level.kind for level in config.levels] == ["conv", "conv", "attention"]
+    assert [level.halve for level in config.levels[:2]] == [halve, halve] and config.embedding_dim == 24
+
+
+PHASES = (Phase(1, 2, frames=3), Phase(1, 2, frames=5))
+
+
+@pytest.mark.parametrize(
+    ("phases", "frames"),
+    [(PHASES, 5), (PHASES[::-1], 3), ((*PHASES, Phase(1, 2, frames=4, excerpt_of=9)), 9)],
+)
+def test_a_file_says_what_its_network_was_trained_on(phases, frames):
+    """None of it is what a file says by itself."""
+    schedule = NoiseSchedule("linear", 400, 2.0)
+    own = {"guidance": 2.5, "window": 7, "prediction": "eps", "thresholding": {"percentile": 0.9, "maximum": 2.0}}
+    options = {"schedule": schedule, "size": 24, "scale": 3, "align_corners": False, "info": own}
+    stage = Stage("a", "ssr_image", phases, SSR_NETWORK, learning_rate=1e-3, **options)
+    encoder = build_text_encoder(T5, MAX_TOKENS)
+    tensors, info = DiffusionObjective(stage, build_network(stage, None), encoder, "words", 24.0).export({"steps": 3})
+    assert (info.kind, info.frames, info.size, info.fps, info.scale) == ("ssr", frames, 24, 24.0, 3)
+    assert (info.schedule, info.align_corners, info.text_encoder) == (schedule, False, "words")
+    assert (info.prediction, info.thresholding, info.training) == ("eps", own["thresholding"], {"steps": 3})
+    defaults = SamplingOptions(steps=50, guidance=2.5, sampler="dpmpp_2m", scheduler="normal", window=7)
+    assert info.sampling == defaults and info.config["in_channels"] == 6
+    assert tensors.keys() == build_network(stage, None).state_dict().keys()
+
+
 def unpadded(t5, batch) -> list[torch.Tensor]:
     """What an encoder makes of each caption without any padding after it."""
     with torch.no_grad():
@@ -159,3 +219,14 @@ def test_the_text_loss_reads_every_label_off_the_mean_and_off_one_token():
             for head, label in zip(objective.heads.values(), labels, strict=True):
                 expected -= head(features).log_softmax(0)[label] / 2 / len(text)  # two heads
     torch.testing.assert_close(objective(batch), expected)
+
+
+@torch.no_grad()
+def test_accuracy_is_the_share_of_captions_that_are_read_rightly():
+    objective, batch = text_objective()
+    mean = objective.t5(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state.mean(1)
+    read = {name: head(mean).argmax(1) for name, head in objective.heads.items()}
+    right = torch.stack([read["color"], 1 - read["count"]], dim=1)
+    assert objective.accuracy(batch | {"labels": right}) == {"color": 1.0, "count": 0.0}
+    right[0, 1] = read["count"][0]
+    assert objective.accuracy(batch | {"labels": right}) == {"color": 1.0, "count": 0.5}

@@ -1,11 +1,15 @@
 """One optimizer step after another, against closed forms: learning rate, clipped gradients, the moving average."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from lumiere_video.lumiere_core.checkpoints.format import load_info
+from lumiere_video.lumiere_core.training import train
 from lumiere_video.lumiere_core.training.recipe import Phase, Recipe, Stage
-from lumiere_video.lumiere_core.training.run import EMA_WARMUP, StageRun
+from lumiere_video.lumiere_core.training.run import EMA_WARMUP, LOG_STEPS, StageRun, chosen_precision
 from lumiere_video.lumiere_core.training.source import LabelledCaption
 
 pytest.importorskip("accelerate", reason="training needs accelerate: pip install lumiere-video[train]")
@@ -26,15 +30,19 @@ class TwoWords:
         return {}
 
 
+def words(steps=STEPS, **fields) -> Recipe:
+    """A text encoder, of which nothing but the given fields matters."""
+    options = {"warmup": 0, "decay": 0.0, "learning_rate": 0.02, **fields}
+    return Recipe("tiny", (Stage("words", "text", (Phase(steps, 4),), T5, text_dropout=0.0, **options),), seed=5)
+
+
 @pytest.fixture
 def begin(tmp_path):
-    """Begin to train a text encoder, of which nothing but the given fields matters."""
+    """Begin to train one."""
 
     def begin(**fields) -> StageRun:
-        options = {"warmup": 0, "decay": 0.0, "learning_rate": 0.02, **fields}
-        stage = Stage("words", "text", (Phase(STEPS, 4),), T5, text_dropout=0.0, **options)
-        recipe = Recipe("tiny", (stage,), seed=5)
-        return StageRun(recipe, stage, tmp_path, TwoWords(), "cpu", "no", compile=False, workers=0)
+        recipe = words(**fields)
+        return StageRun(recipe, recipe.stages[0], tmp_path, TwoWords(), "cpu", "no", compile=False, workers=0)
 
     return begin
 
@@ -111,3 +119,44 @@ def test_a_loss_that_is_no_number_stops_the_run(begin):
         next(iter(run.parameters.values())).fill_(torch.nan)
     with pytest.raises(ValueError, match="training words: the loss is NaN at step 1. Lower learning_rate."):
         run.train_step(run.batches()[0])
+
+
+def test_the_log_holds_mean_losses(begin, tmp_path):
+    """Each of the steps since the entry before, of which the last may be fewer."""
+    steps = 2 * LOG_STEPS + 5
+    run = begin(steps=steps)
+    dataset = run.batches()
+    losses = [run.train_step(dataset[step])["loss"] for step in range(steps)]
+    folder = tmp_path / "a" / "folder"  # is made
+    path = train(words(steps), folder, sources=lambda _: TwoWords(), device="cpu", precision="no")[0]
+    entries = [json.loads(line) for line in (folder / "words.log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == [LOG_STEPS, 2 * LOG_STEPS, steps]
+    parts = losses[:LOG_STEPS], losses[LOG_STEPS : 2 * LOG_STEPS], losses[2 * LOG_STEPS :]
+    assert [entry["loss"] for entry in entries] == pytest.approx([sum(part) / len(part) for part in parts])
+    record = {"recipe": "tiny", "stage": "words", "steps": steps, "samples": 4 * steps, "device": "cpu", "seed": 5}
+    assert load_info(path).training == record
+
+
+def test_steps_draw_their_own_dropout(begin):
+    """One batch over and over, without learning: the loss moves with what is dropped, in every run alike."""
+    drawn = []
+    for _ in range(2):
+        run = begin(learning_rate=0.0, weight_decay=0.0)
+        batch = run.batches()[0]
+        drawn.append([run.train_step(batch)["loss"] for _ in range(4)])
+        torch.rand(7)  # whatever else draws
+    assert drawn[0] == drawn[1] and len(set(drawn[0])) == 4
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "chosen"),
+    [
+        ("auto", "cpu", "no"),
+        ("auto", "cuda", "bf16"),
+        ("auto", "cuda:1", "bf16"),
+        ("bf16", "cpu", "bf16"),
+        ("no", "cuda", "no"),
+    ],
+)
+def test_precision_is_half_but_on_cpus(precision, device, chosen):
+    assert chosen_precision(precision, device) == chosen
