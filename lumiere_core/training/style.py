@@ -53,10 +53,6 @@ def lora_recipe(images, output, checkpoint, text_encoder, fields, *, rank, steps
     output, checkpoint = Path(output), Path(checkpoint)
     if output.suffix != CHECKPOINT_SUFFIX:
         raise ValueError(f"{output}: a style is written as {CHECKPOINT_SUFFIX}; got {output.suffix or 'no suffix'}.")
-    if not learning_rate > 0:
-        raise ValueError(f"train-style: learning_rate must be above 0; got {learning_rate:g}.")
-    if seed < 0:
-        raise ValueError(f"train-style: seed must be at least 0; got {seed}.")
     info = load_info(checkpoint)
     require_kind(info, START_KINDS, checkpoint)
     encoder = Path(text_encoder) if text_encoder else find_text_encoder(info.text_encoder, checkpoint)
@@ -70,7 +66,7 @@ def lora_recipe(images, output, checkpoint, text_encoder, fields, *, rank, steps
         network={"rank": rank},
         phases=(Phase(steps, batch),),
         learning_rate=learning_rate,
-        warmup=round(WARMUP_SHARE * steps),
+        warmup=round(WARMUP_SHARE * max(steps, 0)),
         ema_decay=EMA_DECAY,
         info=_sampling_defaults(info),
         **fields,
