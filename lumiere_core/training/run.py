@@ -1,4 +1,4 @@
-"""The training loop: accelerate as the engine, atomic checkpoints, exact resume, a JSON log and a loss plot."""
+"""The training loop: atomic checkpoints, exact resume, a JSON log and a loss plot."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from ..checkpoints.format import load_stunet, save_checkpoint
 from ..conditioning.text import load_text_encoder
-from ..runtime.devices import resolve_device
 from ..runtime.outputs import atomic_path
 from .batches import StageBatches, stage_batches
+from .engine import Engine
 from .image_folder import ImageFolder
 from .loss_plot import plot_losses
 from .objectives import DiffusionObjective, TextObjective, build_network, trainable
@@ -45,11 +45,12 @@ def train(
 
     A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU.
     sources: what a stage learns from; the default knows folders of images only. stages: only these.
-    device: cpu, cuda...; None takes what accelerate finds. precision: bf16 (autocast), no, or auto: bf16 but on CPUs,
-    where its backward pass is slower. compile: torch.compile the network (needs a C++ compiler on CPUs). workers:
+    device: cpu, cuda, cuda:1...; None takes what accelerate finds. precision: bf16 (autocast), no, or auto: bf16 but on
+    CPUs, where its backward pass is slower. compile: torch.compile the network (needs a C++ compiler on CPUs). workers:
     processes that make batches.
     """
     folder = Path(folder)
+    Engine(device, precision)  # refused before there is a folder
     folder.mkdir(parents=True, exist_ok=True)
     chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
     written = []
@@ -80,17 +81,13 @@ class StageRun:
         compile: bool,
         workers: int,
     ):
-        from accelerate import Accelerator
-
         self.recipe, self.stage, self.folder, self.source, self.workers = recipe, stage, folder, source, workers
         self.state_file = folder / f"{stage.name}.state.safetensors"
         self.log_file = folder / f"{stage.name}.log.jsonl"
         torch.manual_seed(recipe.seed)
-        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=chosen_precision(precision, device))
-        if device is not None and torch.device(device).type != self.accelerator.device.type:
-            raise ValueError(f"training: device must be {self.accelerator.device.type} here; got {device}.")
+        self.engine = Engine(device, precision)
         self.objective, self.tokenize = build_objective(recipe, stage, folder, source)
-        self.objective.to(self.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.objective.to(self.engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.parameters = trainable(self.objective)
         self.optimizer = NamedOptimizer(stage.optimizer, self.parameters, stage.weight_decay)
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -100,7 +97,7 @@ class StageRun:
         self.trim_log()
         if compile and hasattr(self.objective, "network"):
             self.objective.network.compile(dynamic=False)
-        self.engine = self.accelerator.prepare(self.objective)
+        self.model = self.engine.prepare(self.objective)
 
     def train(self, save_every_seconds: float) -> None:
         stage, saved = self.stage, time.monotonic()
@@ -127,13 +124,13 @@ class StageRun:
 
     def train_step(self, batch: dict) -> dict:
         """One optimizer step; returns the log entry."""
-        batch = {name: x.to(self.accelerator.device) for name, x in batch.items()}
-        self.engine.train()
+        batch = {name: x.to(self.engine.device) for name, x in batch.items()}
+        self.model.train()
         torch.manual_seed(self.recipe.seed + self.step)  # for dropout: a resumed run draws what the whole run drew
-        with self.accelerator.autocast():
-            loss = self.engine(batch)
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.parameters.values(), self.stage.clip_norm)
+        with self.engine.autocast():
+            loss = self.model(batch)
+        self.engine.processes.backward(loss)
+        self.engine.processes.clip_grad_norm_(self.parameters.values(), self.stage.clip_norm)
         self.optimizer.step(self.stage.learning_rate * learning_rate_factor(self.stage, self.step))
         self.step += 1
         self.update_average()
@@ -149,13 +146,13 @@ class StageRun:
             self.average[name].lerp_(parameter.detach(), 1 - decay)
 
     def write_log(self, entry: dict) -> None:
-        if self.accelerator.is_main_process:
+        if self.engine.is_main:
             with self.log_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
 
     def save(self) -> None:
         """Training state, atomically, then the loss plot and the averaged weights as a checkpoint to look at."""
-        if not self.accelerator.is_main_process:
+        if not self.engine.is_main:
             return
         tensors = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
         tensors |= {f"average.{name}": p for name, p in self.average.items()}
@@ -191,7 +188,7 @@ class StageRun:
 
     def trim_log(self) -> None:
         """Drop what a killed run logged after it was last saved, and a line it had not finished."""
-        if self.accelerator.is_main_process and self.log_file.is_file():
+        if self.engine.is_main and self.log_file.is_file():
             lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
             with atomic_path(self.log_file) as path:
@@ -199,11 +196,11 @@ class StageRun:
 
     def finish(self) -> None:
         self.save()
-        if self.accelerator.is_main_process:
+        if self.engine.is_main:
             self.export(stage_file(self.folder, self.stage))
             (self.folder / f"{self.stage.name}.partial.safetensors").unlink()
             self.state_file.unlink()
-        self.accelerator.wait_for_everyone()  # the next stage reads the file
+        self.engine.processes.wait_for_everyone()  # the next stage reads the file
 
     def export(self, path: Path) -> None:
         """The moving average as a checkpoint; the live weights are put back afterwards."""
@@ -225,18 +222,10 @@ class StageRun:
             "stage": self.stage.name,
             "steps": self.step,
             "samples": samples,
-            "device": self.accelerator.device.type,
+            "device": self.engine.device.type,
             "seed": self.recipe.seed,
         }
         return record | self.source.record()
-
-
-def chosen_precision(precision: str, device: str | None) -> str:
-    """What "auto" stands for on a device; None is the one that there is."""
-    if precision != "auto":
-        return precision
-    kind = torch.device(device).type if device else resolve_device("auto").type
-    return "no" if kind == "cpu" else "bf16"
 
 
 def build_objective(recipe: Recipe, stage: Stage, folder: Path, source: ClipSource):

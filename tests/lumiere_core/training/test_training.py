@@ -792,7 +792,7 @@ def test_the_loss_plot_is_drawn(tmp_path):
 def test_an_impossible_device_is_refused(engine, recipe, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
-    with pytest.raises(ValueError, match="got cuda"):
+    with pytest.raises(ValueError, match="device 'cuda' is not available"):
         train(recipe, tmp_path, sources=shown, stages=["text"], device="cuda", precision="no")
 
 
