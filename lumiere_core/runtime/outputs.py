@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 
 def require_writable(path: Path) -> None:
@@ -17,6 +21,19 @@ def require_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise ValueError(f"{path}: cannot write into {parent} ({error.strerror}). Choose another folder.") from error
+
+
+@contextmanager
+def clear_write_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says of a failed write, and safetensors in its own class, into one ValueError."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"{path}: it could not be written ({why}); what was there before is as it was. Make room or choose another "
+            "folder, and start again."
+        ) from error
 
 
 class atomic_path:

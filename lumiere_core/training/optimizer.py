@@ -6,6 +6,7 @@ import torch
 import torch.nn as nn
 
 BETAS = (0.9, 0.99)
+ADAMW_MOMENTS, MUON_MOMENTS = ("exp_avg", "exp_avg_sq"), ("momentum_buffer",)
 ENDS = ("conv_in", "conv_out", "shared", "embed_tokens")  # first and last layers: no matrices between features
 
 
@@ -44,6 +45,14 @@ class NamedOptimizer:
             for name, parameter, part in self._named()
             for key, value in part.state[parameter].items()
             if key != "step"
+        }
+
+    def state_shapes(self) -> dict[str, torch.Size]:
+        """The shapes of `state` after a step."""
+        return {
+            f"{moment}.{name}": parameter.shape
+            for name, parameter, part in self._named()
+            for moment in (ADAMW_MOMENTS if isinstance(part, torch.optim.AdamW) else MUON_MOMENTS)
         }
 
     def load_state(self, state: dict[str, torch.Tensor], step: int) -> None:

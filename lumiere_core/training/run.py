@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..checkpoints.format import load_stunet, save_checkpoint
 from ..conditioning.text import load_text_encoder
-from ..runtime.outputs import atomic_path
 from .batches import StageBatches, stage_batches
 from .engine import Engine
 from .image_folder import ImageFolder
+from .log import append_entry, trim_log
 from .loss_plot import plot_losses
 from .objectives import DiffusionObjective, TextObjective, build_network, trainable
 from .optimizer import NamedOptimizer
 from .recipe import Recipe, Stage
 from .source import ClipSource
+from .state import State, load_state, save_state
 
 LOG_STEPS = 20  # the log holds the mean loss of so many
 EMA_WARMUP = 10  # the average forgets the first steps: decay is at most (1 + step) / (EMA_WARMUP + step)
@@ -94,7 +92,8 @@ class StageRun:
         self.step = 0
         if self.state_file.is_file():
             self.load_state()
-        self.trim_log()
+        if self.engine.is_main and self.log_file.is_file():
+            trim_log(self.log_file, self.step)
         if compile and hasattr(self.objective, "network"):
             self.objective.network.compile(dynamic=False)
         self.model = self.engine.prepare(self.objective)
@@ -112,7 +111,8 @@ class StageRun:
                 mean = sum(losses) / len(losses)
                 losses.clear()
                 bar.set_postfix(loss=f"{mean:.4f}")
-                self.write_log(entry | {"loss": mean})
+                if self.engine.is_main:
+                    append_entry(self.log_file, entry | {"loss": mean})
             if time.monotonic() - saved > save_every_seconds:
                 self.save()
                 saved = time.monotonic()
@@ -145,61 +145,32 @@ class StageRun:
         for name, parameter in self.parameters.items():
             self.average[name].lerp_(parameter.detach(), 1 - decay)
 
-    def write_log(self, entry: dict) -> None:
-        if self.engine.is_main:
-            with self.log_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-
     def save(self) -> None:
         """Training state, atomically, then the loss plot and the averaged weights as a checkpoint to look at."""
         if not self.engine.is_main:
             return
-        tensors = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
-        tensors |= {f"average.{name}": p for name, p in self.average.items()}
-        tensors |= {f"optimizer.{name}": p for name, p in self.optimizer.state().items()}
-        with atomic_path(self.state_file) as path:
-            metadata = {"step": str(self.step), "optimizer": self.stage.optimizer}
-            save_file({name: x.contiguous().cpu() for name, x in tensors.items()}, str(path), metadata)
+        state = State(self.step, self.parameters, self.average, self.optimizer.state())
+        save_state(self.state_file, self.stage, state)
         self.export(self.folder / f"{self.stage.name}.partial.safetensors")
         plot_losses(self.log_file, self.folder / f"{self.stage.name}.loss.png", self.stage.name)
 
+    @torch.no_grad()
     def load_state(self) -> None:
-        with safe_open(str(self.state_file), framework="pt") as file:
-            metadata = file.metadata()
-            self.step = int(metadata["step"])
-            saved = {name: file.get_tensor(name) for name in file.keys()}
-        shapes = {name.removeprefix("model."): x.shape for name, x in saved.items() if name.startswith("model.")}
-        if shapes != {name: parameter.shape for name, parameter in self.parameters.items()}:
-            raise ValueError(
-                f"{self.state_file}: the saved training state is of another network than stage {self.stage.name!r} of "
-                "the recipe. Delete it to start the stage again."
-            )
-        if metadata.get("optimizer", self.stage.optimizer) != self.stage.optimizer:
-            raise ValueError(
-                f"{self.state_file}: the saved training state is of the optimizer {metadata['optimizer']}; stage "
-                f"{self.stage.name!r} has {self.stage.optimizer}. Delete it to start the stage again, or set it back."
-            )
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(saved[f"model.{name}"])
-                self.average[name].copy_(saved[f"average.{name}"])
-        moments = {name: x for name, x in saved.items() if name.startswith("optimizer.")}
-        self.optimizer.load_state({name.removeprefix("optimizer."): x for name, x in moments.items()}, self.step)
-
-    def trim_log(self) -> None:
-        """Drop what a killed run logged after it was last saved, and a line it had not finished."""
-        if self.engine.is_main and self.log_file.is_file():
-            lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
-            with atomic_path(self.log_file) as path:
-                path.write_text("".join(kept), encoding="utf-8")
+        shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
+        expected = {"model": shapes, "average": shapes, "optimizer": self.optimizer.state_shapes()}
+        state = load_state(self.state_file, self.stage, expected)
+        for name, parameter in self.parameters.items():
+            parameter.copy_(state.model[name])
+            self.average[name].copy_(state.average[name])
+        self.optimizer.load_state(state.moments, state.step)
+        self.step = state.step
 
     def finish(self) -> None:
         self.save()
         if self.engine.is_main:
             self.export(stage_file(self.folder, self.stage))
-            (self.folder / f"{self.stage.name}.partial.safetensors").unlink()
-            self.state_file.unlink()
+            (self.folder / f"{self.stage.name}.partial.safetensors").unlink(missing_ok=True)
+            self.state_file.unlink(missing_ok=True)
         self.engine.processes.wait_for_everyone()  # the next stage reads the file
 
     def export(self, path: Path) -> None:

@@ -333,6 +333,8 @@ def test_loss_falls(finished, recipe, tmp_path, monkeypatch, optimizer):
         ("t2i", ("text",), 2),
         ("base", ("text", "t2i"), 4),
         ("conditional", ("text", "base"), 2),
+        ("ssr-image", ("text",), 1),
+        ("ssr", ("text", "ssr-image"), 1),
     ],
 )
 def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, monkeypatch, stage, needs, step):
@@ -405,7 +407,7 @@ def test_a_kill_while_saving_leaves_the_last_state(finished, recipe, tmp_path, m
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("lumiere_video.lumiere_core.training.run.save_file", half_written)
+        patch.setattr("lumiere_video.lumiere_core.training.state.save_file", half_written)
         run(recipe, tmp_path, ["t2i"], save_every_seconds=0)
     assert (tmp_path / "t2i.state.safetensors").read_bytes() == state
     assert not list(tmp_path.glob(".*"))
