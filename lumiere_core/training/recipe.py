@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, get_type_hints
 
 from ..diffusion.denoiser import PREDICTIONS
 from ..diffusion.options import KNOBS, LARGEST_SIDE, LONGEST_CLIP, Knob
 from ..diffusion.schedule import NoiseSchedule
+from .files import StageFiles
 from .masks import TASKS
 from .network_tables import check_network
 from .values import FileStem, Items, OneOf, Range, check_values
@@ -17,7 +19,6 @@ STAGE_KINDS = ("text", "t2i", "base", "style", "ssr_image", "ssr")
 SSR_KINDS = ("ssr_image", "ssr")
 OPTIMIZERS = ("adamw", "muon")
 CHECKPOINT_SUFFIX = ".safetensors"
-SUFFIXES = (".safetensors", ".partial.safetensors", ".state.safetensors", ".settings.json", ".log.jsonl", ".loss.png")
 LARGEST_SEED = 2**63 - 1  # of torch
 VARIED_GRID = 8  # pixels, of the sides of varied shapes
 
@@ -157,20 +158,15 @@ class Recipe:
         return next(stage for stage in self.stages if stage.kind == "text")
 
 
-def stage_files(name: str) -> list[str]:
-    """The names of all files that a stage of this name writes."""
-    return [name + suffix for suffix in SUFFIXES]
-
-
 @functools.cache
 def hints_of(cls: type) -> dict:
     return get_type_hints(cls, include_extras=True)
 
 
 def _check_names(stages: tuple[Stage, ...]) -> None:
-    writers: dict[str, str] = {}
+    writers: dict[Path, str] = {}
     for stage in stages:
-        for file in stage_files(stage.name.lower()):  # some file systems tell no case
+        for file in StageFiles.of(Path(), stage.name.lower()):  # some file systems tell no case
             if file in writers:
                 raise ValueError(
                     f"recipe: two stages are called {writers[file]!r} and {stage.name!r}; each writes files of its own "

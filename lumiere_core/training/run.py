@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,12 +15,16 @@ from ..checkpoints.format import load_stunet, save_checkpoint
 from ..conditioning.text import load_text_encoder
 from .batches import StageBatches, stage_batches
 from .engine import Engine
+from .files import StageFiles, start_file, text_file
+from .folder_lock import sole_use
 from .image_folder import ImageFolder
 from .log import append_entry, trim_log
 from .loss_plot import plot_losses
-from .objectives import DiffusionObjective, TextObjective, build_network, trainable
+from .objectives import START_KINDS, DiffusionObjective, TextObjective, build_network, trainable
 from .optimizer import NamedOptimizer
+from .preflight import check_stages
 from .recipe import Recipe, Stage
+from .settings import Settings, require_same, save_settings, stage_settings
 from .source import ClipSource
 from .state import State, load_state, save_state
 
@@ -41,28 +46,33 @@ def train(
 ) -> list[Path]:
     """Train the stages of a recipe in order; each writes `<folder>/<stage>.safetensors` when it is done.
 
-    A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU.
+    A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU; what
+    it has not come to, steps and phases, may change meanwhile. Raises ValueError, before the first stage begins, for
+    what would stop one of them: bad input, another process in the folder, a recipe that has changed.
     sources: what a stage learns from; the default knows folders of images only. stages: only these.
     device: cpu, cuda, cuda:1...; None takes what accelerate finds. precision: bf16 (autocast), no, or auto: bf16 but on
     CPUs, where its backward pass is slower. compile: torch.compile the network (needs a C++ compiler on CPUs). workers:
     processes that make batches.
     """
     folder = Path(folder)
-    Engine(device, precision)  # refused before there is a folder
-    folder.mkdir(parents=True, exist_ok=True)
-    chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
-    written = []
-    for stage in chosen:
-        path = stage_file(folder, stage)
-        if not path.is_file():
-            run = StageRun(recipe, stage, folder, sources(stage), device, precision, compile, workers)
-            run.train(save_every_seconds)
-        written.append(path)
-    return written
+    chosen = chosen_stages(recipe, stages)
+    Engine(device, precision)  # there is one, or nothing is begun
+    if workers < 0:
+        raise ValueError(f"training: workers must be at least 0; got {workers}.")
+    with sole_use(folder):
+        unfinished = check_stages(recipe, chosen, folder, sources)
+        for stage in chosen:
+            if stage.name in unfinished:
+                source = unfinished.pop(stage.name)
+                run = StageRun(recipe, stage, folder, source, device, precision, compile, workers)
+                run.train(save_every_seconds)
+    return [StageFiles.of(folder, stage.name).weights for stage in chosen]
 
 
-def stage_file(folder: Path, stage: Stage) -> Path:
-    return folder / f"{stage.name}.safetensors"
+def chosen_stages(recipe: Recipe, names: list[str] | None) -> tuple[Stage, ...]:
+    """The stages of these names in the recipe's order; all without names. Raises ValueError for an unknown one."""
+    wanted = [recipe.stage(name) for name in names or ()] or recipe.stages
+    return tuple(stage for stage in recipe.stages if stage in wanted)
 
 
 class StageRun:
@@ -80,8 +90,7 @@ class StageRun:
         workers: int,
     ):
         self.recipe, self.stage, self.folder, self.source, self.workers = recipe, stage, folder, source, workers
-        self.state_file = folder / f"{stage.name}.state.safetensors"
-        self.log_file = folder / f"{stage.name}.log.jsonl"
+        self.files = StageFiles.of(folder, stage.name)
         torch.manual_seed(recipe.seed)
         self.engine = Engine(device, precision)
         self.objective, self.tokenize = build_objective(recipe, stage, folder, source)
@@ -90,13 +99,18 @@ class StageRun:
         self.optimizer = NamedOptimizer(stage.optimizer, self.parameters, stage.weight_decay)
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.step = 0
-        if self.state_file.is_file():
+        if self.files.state.is_file():
             self.load_state()
-        if self.engine.is_main and self.log_file.is_file():
-            trim_log(self.log_file, self.step)
+        if self.engine.is_main and self.files.log.is_file():
+            trim_log(self.files.log, self.step)
         if compile and hasattr(self.objective, "network"):
             self.objective.network.compile(dynamic=False)
         self.model = self.engine.prepare(self.objective)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What this training is of."""
+        return stage_settings(self.recipe, self.stage, self.folder, self.source)
 
     def train(self, save_every_seconds: float) -> None:
         stage, saved = self.stage, time.monotonic()
@@ -112,7 +126,7 @@ class StageRun:
                 losses.clear()
                 bar.set_postfix(loss=f"{mean:.4f}")
                 if self.engine.is_main:
-                    append_entry(self.log_file, entry | {"loss": mean})
+                    append_entry(self.files.log, entry | {"loss": mean})
             if time.monotonic() - saved > save_every_seconds:
                 self.save()
                 saved = time.monotonic()
@@ -136,7 +150,10 @@ class StageRun:
         self.update_average()
         loss = loss.item()
         if loss != loss:
-            raise ValueError(f"training {self.stage.name}: the loss is NaN at step {self.step}. Lower learning_rate.")
+            raise ValueError(
+                f"training {self.stage.name}: the loss is NaN at step {self.step}. Lower learning_rate, and delete "
+                f"{self.files.state} if it is there, to start the stage again."
+            )
         return {"step": self.step, "loss": loss, "time": round(time.time(), 1)}
 
     @torch.no_grad()
@@ -150,15 +167,17 @@ class StageRun:
         if not self.engine.is_main:
             return
         state = State(self.step, self.parameters, self.average, self.optimizer.state())
-        save_state(self.state_file, self.stage, state)
-        self.export(self.folder / f"{self.stage.name}.partial.safetensors")
-        plot_losses(self.log_file, self.folder / f"{self.stage.name}.loss.png", self.stage.name)
+        save_settings(self.files.settings, self.settings)
+        save_state(self.files.state, self.stage, state)
+        self.export(self.files.partial)
+        plot_losses(self.files.log, self.files.plot, self.stage.name)
 
     @torch.no_grad()
     def load_state(self) -> None:
         shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
         expected = {"model": shapes, "average": shapes, "optimizer": self.optimizer.state_shapes()}
-        state = load_state(self.state_file, self.stage, expected)
+        state = load_state(self.files.state, self.stage, expected)
+        require_same(self.files.settings, self.settings, self.files.state, state.step)
         for name, parameter in self.parameters.items():
             parameter.copy_(state.model[name])
             self.average[name].copy_(state.average[name])
@@ -168,9 +187,9 @@ class StageRun:
     def finish(self) -> None:
         self.save()
         if self.engine.is_main:
-            self.export(stage_file(self.folder, self.stage))
-            (self.folder / f"{self.stage.name}.partial.safetensors").unlink(missing_ok=True)
-            self.state_file.unlink(missing_ok=True)
+            self.export(self.files.weights)
+            self.files.partial.unlink(missing_ok=True)
+            self.files.state.unlink(missing_ok=True)
         self.engine.processes.wait_for_everyone()  # the next stage reads the file
 
     def export(self, path: Path) -> None:
@@ -204,13 +223,10 @@ def build_objective(recipe: Recipe, stage: Stage, folder: Path, source: ClipSour
     if stage.kind == "text":
         objective = TextObjective(stage, source.label_classes)
         return objective, objective.encoder.tokenize
-    text_file = Path(recipe.text_encoder) if recipe.text_encoder else stage_file(folder, recipe.text_stage)
-    encoder = load_text_encoder(text_file)
-    start = None
-    if stage.start is not None:
-        file = Path(stage.start) if stage.starts_from_file else stage_file(folder, recipe.stage(stage.start))
-        start = load_stunet(file, ("t2i", "base", "ssr"))[1]
-    objective = DiffusionObjective(stage, build_network(stage, start), encoder, text_file.name, source.fps)
+    text, start = text_file(recipe, folder), start_file(stage, folder)
+    encoder = load_text_encoder(text)
+    network = build_network(stage, start and load_stunet(start, START_KINDS)[1])
+    objective = DiffusionObjective(stage, network, encoder, text.name, source.fps)
     return objective, encoder.tokenize
 
 

@@ -7,132 +7,10 @@ from pathlib import Path
 import pytest
 
 from lumiere_video.lumiere_core.training import Recipe, load_recipe
-from lumiere_video.lumiere_core.training.recipe import Phase, Stage, stage_files
+from lumiere_video.lumiere_core.training.files import StageFiles
+from lumiere_video.lumiere_core.training.recipe import Phase, Stage
 
-TEXT = """
-name = "small"
-seed = 3
-cast = "shapes"
-
-[[stage]]
-name = "words"
-kind = "text"
-learning_rate = 1e-2
-warmup = 2
-decay = 0.3
-weight_decay = 0.0
-text_dropout = 0.02
-[stage.network]
-max_tokens = 96
-vocab_size = 384
-d_model = 32
-d_kv = 8
-num_heads = 4
-num_layers = 1
-d_ff = 32
-feed_forward_proj = "gated-gelu"
-dropout_rate = 0.1
-[[stage.phase]]
-steps = 4
-batch = 4
-
-[[stage]]
-name = "stills"
-kind = "t2i"
-size = 16
-learning_rate = 5e-3
-optimizer = "adamw"
-timestep_bias = 0.6
-min_snr = 5.0
-clip_norm = 1.0
-ema_decay = 0.99
-[stage.schedule]
-name = "linear"
-timesteps = 1000
-shift = 2.0
-[stage.network]
-patch = 2
-channels = [8, 32]
-attention = [false, true]
-layers = 1
-attention_head_dim = 8
-norm_groups = 4
-text_dim = 32
-activation = "silu"
-resnet_scale_factor = 1.0
-[[stage.phase]]
-steps = 4
-batch = 4
-crop = 8
-
-[[stage]]
-name = "clips"
-kind = "base"
-start = "stills"
-size = 16
-learning_rate = 5e-3
-[stage.tasks]
-first_frame = 1
-box = 2
-[stage.motions]
-spinning = 3
-[stage.network]
-attention_head_dim = 8
-embedding_dim = 16
-position = true
-halve = true
-[stage.info]
-guidance = 3.0
-steps = 25
-sampler = "dpmpp_2m"
-loop = false
-thresholding = {percentile = 0.95, maximum = 1.5}
-[[stage.phase]]
-steps = 3
-batch = 2
-frames = 3
-excerpt_of = 15
-vary = 0.5
-
-[[stage]]
-name = "large"
-kind = "ssr_image"
-size = 32
-scale = 4
-max_noise_level = 100
-align_corners = false
-learning_rate = 5e-3
-[stage.network]
-channels = [8, 32]
-attention = [false, true]
-attention_head_dim = 8
-norm_groups = 4
-text_dim = 32
-in_channels = 6
-noise_level_embedding = true
-[stage.info]
-prediction = "residual"
-[[stage.phase]]
-steps = 2
-batch = 2
-crop = 16
-
-[[stage]]
-name = "look"
-kind = "style"
-start = "stills"
-images = "pictures"
-caption = "a thing"
-character = "zorp"
-world_share = 0.25
-two_objects = 0.1
-learning_rate = 1e-2
-[stage.network]
-rank = 2
-[[stage.phase]]
-steps = 1
-batch = 1
-"""
+TEXT = Path(__file__).with_name("small.toml").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -384,7 +262,7 @@ def test_whatever_a_recipe_says_it_loads_or_is_refused_in_one_line(tmp_path, loa
             refused.add(re.sub(r"got .*|'.*'|\d+", "", str(error)))
             continue
         loaded += 1
-        files = [output / file for stage in recipe.stages for file in stage_files(stage.name)]
+        files = [file for stage in recipe.stages for file in StageFiles.of(output, stage.name)]
         assert all(file.parent == output and file.name not in ("", "..") for file in files)
         assert len(set(files)) == len(files)
     assert loaded > 20 and len(refused) > 50, "the mutations reach both ends"

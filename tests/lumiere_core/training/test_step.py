@@ -25,6 +25,9 @@ class TwoWords:
     def record(self):
         return {}
 
+    def digest(self):
+        return "two words"
+
 
 @pytest.fixture
 def begin(tmp_path):

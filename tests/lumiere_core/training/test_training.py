@@ -160,6 +160,7 @@ batch = 1
 frames = 3
 crop = 16
 """
+KEPT = ("safetensors", "settings.json", "log.jsonl", "loss.png")
 STAGES = ["text", "t2i", "base", "conditional", "ssr-image", "ssr"]
 
 
@@ -253,7 +254,7 @@ def test_the_whole_chain_runs(finished):
     videos = {"base": "base", "conditional": "base", "ssr-image": "ssr", "ssr": "ssr"}
     assert kinds == {"text": "text", "t2i": "t2i", **videos}
     left = {path.name for path in finished.iterdir()} - {"micro.toml"}
-    assert left == {f"{name}.{kind}" for name in STAGES for kind in ("safetensors", "loss.png", "log.jsonl")}
+    assert left == {f"{name}.{kind}" for name in STAGES for kind in KEPT}
     info, network = load_stunet(finished / "base.safetensors", ("base",))
     assert (info.frames, info.size, info.fps, info.scale, info.prediction) == (5, 16, 16.0, 1, "v")
     assert (info.sampling.guidance, info.sampling.steps, info.text_encoder) == (3.0, 25, "text.safetensors")
@@ -347,9 +348,7 @@ def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, monkeypatc
     assert not (tmp_path / f"{stage}.safetensors").exists()
     run(recipe, tmp_path, [stage])
     assert_same_tensors(tmp_path / f"{stage}.safetensors", finished / f"{stage}.safetensors")
-    assert {path.name for path in tmp_path.glob(f"*{stage}.*")} == {
-        f"{stage}.{kind}" for kind in ("safetensors", "log.jsonl", "loss.png")
-    }
+    assert {path.name for path in tmp_path.glob(f"*{stage}.*")} == {f"{stage}.{kind}" for kind in KEPT}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=needs_muon)])
