@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ..checkpoints.format import load_stunet, save_checkpoint
 from ..conditioning.text import load_text_encoder
+from ..runtime.outputs import remove_half_written
 from .batches import StageBatches, stage_batches
 from .engine import Engine
 from .files import StageFiles, start_file, text_file
@@ -62,6 +63,8 @@ def train(
     with sole_use(folder):
         unfinished = check_stages(recipe, chosen, folder, sources)
         for stage in chosen:
+            for file in StageFiles.of(folder, stage.name):
+                remove_half_written(file)
             if stage.name in unfinished:
                 source = unfinished.pop(stage.name)
                 run = StageRun(recipe, stage, folder, source, device, precision, compile, workers)

@@ -79,7 +79,7 @@ def require_same(file: Path, settings: Settings, trained: Path, step: int | None
         return
     then, now = _load(file, step), settings._replace(fields=_done(settings.fields, step))
     # A field may change contents, too: the size that pictures are read at.
-    changes = _changes(_flat(then.fields), _flat(now.fields)) or [
+    changes = differences(then.fields, now.fields) or [
         what for name, what in CONTENTS.items() if _differ(name, then.contents, now.contents)
     ]
     if changes:
@@ -87,6 +87,19 @@ def require_same(file: Path, settings: Settings, trained: Path, step: int | None
             f"{trained}: the recipe has changed since this was trained: {'; '.join(changes)}. Set it back to go on, or "
             "delete the file to train the stage again."
         )
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between the fields of two stages, as one would say it. Fields that only one version of this pack has
+    do not count.
+    """
+    then, now = _flat(then), _flat(now)
+    names = [name for name in then | now if name.startswith(("network.", "info.")) or (name in then and name in now)]
+    return [
+        f"{name} was {json.dumps(then.get(name))} and is {json.dumps(now.get(name))}"
+        for name in names
+        if then.get(name) != now.get(name)
+    ]
 
 
 def _load(file: Path, step: int | None) -> Settings:
@@ -129,16 +142,6 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     for number, phase in enumerate(fields["phases"], start=1):
         flat |= {f"{name} of phase {number}": value for name, value in phase.items()}
     return flat | {"the number of phases": len(fields["phases"])}
-
-
-def _changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs, as one would say it. Fields that only one version of this pack knows do not count."""
-    names = [name for name in then | now if name.startswith(("network.", "info.")) or (name in then and name in now)]
-    return [
-        f"{name} was {json.dumps(then.get(name))} and is {json.dumps(now.get(name))}"
-        for name in names
-        if then.get(name) != now.get(name)
-    ]
 
 
 def _differ(name: str, then: dict[str, str], now: dict[str, str]) -> bool:

@@ -120,6 +120,23 @@ def test_whatever_is_written_is_named(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"a.log.jsonl", "b.log.jsonl"}
 
 
+def test_what_a_kill_left_half_written_goes_with_the_next_run(killed):
+    """39 kills of a large network would fill a disk."""
+    for name in (
+        ".words.state.ab_cd12x.safetensors",
+        ".words.loss.abcd1234.png",
+        ".words.partial.abcd1234.safetensors",
+    ):
+        (killed / name).write_bytes(b"half")
+    others = {".words.mine", ".words.state.safetensors", ".others.state.abcd1234.safetensors", "notes"}
+    for name in others:
+        (killed / name).write_bytes(b"mine")
+    run(killed)
+    assert {file.name for file in killed.iterdir()} == others | {
+        f"words.{suffix}" for suffix in ("safetensors", "settings.json", "log.jsonl", "loss.png")
+    }
+
+
 # Damage
 
 
