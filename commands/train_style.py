@@ -15,7 +15,6 @@ SUMMARY = (
 
 def run(options: argparse.Namespace) -> None:
     from ..lumiere_core.checkpoints.bundled import BASE, bundled_weights
-    from ..lumiere_core.runtime.outputs import require_writable
     from ..lumiere_core.training import style_recipe, train_style
     from ..world.cast import load_cast
     from ..world.characters import character_recipe
@@ -32,7 +31,6 @@ def run(options: argparse.Namespace) -> None:
     else:
         files = (options.folder, options.character, options.output, checkpoint, options.text_encoder)
         recipe = character_recipe(*files, world=cast, **knobs)
-    require_writable(options.output)
     engine = {name: getattr(options, name) for name in ("device", "precision", "compile")}
     print(train_style(recipe, options.output, sources=world_sources(recipe, cast), **engine))
 

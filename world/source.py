@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -90,6 +92,13 @@ class WorldSource:
 
     def record(self) -> dict:
         return {"cast": describe_cast(self.cast)}
+
+    def digest(self) -> str:
+        found = hashlib.sha256()
+        for member in self.cast.members:
+            found.update(json.dumps([member.words, member.spoken]).encode())
+            found.update(member.picture.tobytes())
+        return found.hexdigest()
 
 
 class CharacterSource(WorldSource):

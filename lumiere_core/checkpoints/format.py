@@ -19,7 +19,7 @@ from ..diffusion.options import KNOBS, SamplingOptions
 from ..diffusion.schedule import NoiseSchedule
 from ..networks import STUNet, UNetConfig
 from ..networks.inference import infer_config
-from ..runtime.outputs import atomic_path
+from ..runtime.outputs import atomic_path, clear_write_errors
 
 METADATA_KEY = "lumiere"
 FORMAT = 1
@@ -83,7 +83,7 @@ class CheckpointInfo:
 def save_checkpoint(path: str | Path, tensors: dict[str, torch.Tensor], info: CheckpointInfo) -> None:
     """Write one network, atomically: an old file stays whole until the new one is complete."""
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
+    with clear_write_errors(Path(path)), atomic_path(path) as temporary:
         save_file(tensors, str(temporary), metadata={METADATA_KEY: info.to_json()})
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 
 def require_writable(path: Path) -> None:
@@ -17,6 +22,26 @@ def require_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise ValueError(f"{path}: cannot write into {parent} ({error.strerror}). Choose another folder.") from error
+
+
+def require_file(path: Path) -> None:
+    """Raise ValueError unless a file of that name can be put in place, where nothing but a file may be now."""
+    require_writable(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: a file is to be written here, and there is something else. Choose another name.")
+
+
+@contextmanager
+def clear_write_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says of a failed write, and safetensors in its own class, into one ValueError."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"{path}: it could not be written ({why}); what was there before is as it was. Make room or choose another "
+            "folder, and start again."
+        ) from error
 
 
 class atomic_path:
@@ -39,6 +64,14 @@ class atomic_path:
                 os.replace(self.temporary, self.path)
         finally:
             self.temporary.unlink(missing_ok=True)
+
+
+def remove_half_written(path: Path) -> None:
+    """Remove what killed processes left of `atomic_path(path)`. For those who know that nobody else writes it now."""
+    name = re.compile(rf"{re.escape(f'.{path.stem}.')}[a-z0-9_]{{8}}{re.escape(path.suffix)}")  # as tempfile draws them
+    for file in path.parent.iterdir():
+        if name.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def _umask() -> int:

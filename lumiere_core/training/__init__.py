@@ -1,6 +1,7 @@
 """Training: a recipe and a source of captioned clips become networks, stage by stage."""
 
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe
+from .recipe_file import load_recipe
 from .release import record_evaluation, release
 from .run import train
 from .style import style_recipe, train_style

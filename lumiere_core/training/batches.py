@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset
 
 from .masks import draw_change_mask
-from .recipe import Phase, Stage
+from .recipe import SSR_KINDS, VARIED_GRID, Phase, Stage
 from .source import CaptionSource, Clips, ClipSource, Crop, Request
 
 # What a phase's `vary` draws from: users ask for any length and shape. Sides are of equal area, in units of the
@@ -18,7 +18,6 @@ from .source import CaptionSource, Clips, ClipSource, Crop, Request
 LENGTHS = (8, 16, 24, 40, 56, 80, 120, 160)
 SHAPES = ((1.0, 1.0), (0.75, 1.3125), (1.3125, 0.75), (0.875, 1.125), (1.125, 0.875))
 ANYWHERE = 0.15  # of an SSR's crops; a still's caption says what its crop must show
-SSR_KINDS = ("ssr_image", "ssr")
 
 
 def stage_batches(stage: Stage, tokenize, seed: int, source: ClipSource) -> Dataset:
@@ -120,4 +119,4 @@ def vary_phase(phase: Phase, side: int, rng: np.random.Generator) -> tuple[Phase
     height, width = SHAPES[int(rng.integers(len(SHAPES)))]
     whole = phase.excerpt_of and max(phase.excerpt_of, frames)
     varied = Phase(1, batch, frames, whole, 0.0, phase.crop)
-    return varied, (8 * round(height * side / 8), 8 * round(width * side / 8))
+    return varied, tuple(VARIED_GRID * round(length * side / VARIED_GRID) for length in (height, width))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,11 @@ class ImageFolder:
 
     def record(self) -> dict:
         return {}
+
+    def digest(self) -> str:
+        found = hashlib.sha256(json.dumps(self.captions).encode())
+        found.update(self.pictures.tobytes())
+        return found.hexdigest()
 
 
 def picture_files(folder: str | Path) -> list[Path]:

@@ -17,7 +17,9 @@ from ..diffusion.denoiser import add_noise, training_target
 from ..diffusion.options import KNOBS, SamplingOptions
 from ..networks import STUNet, TemporalConfig, UNetConfig, freeze_spatial, inflate, text_to_image, widen_input
 from .parametrize import low_rank_tensors, plain_state_dict, train_low_rank, train_new_columns
-from .recipe import Stage
+from .recipe import SSR_KINDS, Stage
+
+START_KINDS = ("t2i", "base", "ssr")  # of checkpoints that a stage can start from
 
 
 class TextObjective(nn.Module):
@@ -66,11 +68,7 @@ class DiffusionObjective(nn.Module):
     def __init__(self, stage: Stage, network: STUNet, encoder: TextEncoder, text_file: str, fps: float):
         super().__init__()
         self.stage, self.network, self.text_file, self.fps = stage, network, text_file, fps
-        if network.config.text_dim != encoder.dim:
-            raise ValueError(
-                f"recipe: stage {stage.name!r} must have text_dim = {encoder.dim}, the text encoder's width; "
-                f"got {network.config.text_dim}."
-            )
+        require_fit(stage, network, encoder.dim)
         self.t5 = encoder.model.eval().requires_grad_(False)
         self.prediction = stage.info.get("prediction", "v")
         if stage.kind in ("base", "ssr"):
@@ -114,7 +112,7 @@ class DiffusionObjective(nn.Module):
 
     def export(self, training: dict) -> tuple[dict, CheckpointInfo]:
         stage = self.stage
-        kind = {"ssr_image": "ssr"}.get(stage.kind, stage.kind)
+        kind = checkpoint_kind(stage)
         defaults = SamplingOptions(**{name: value for name, value in stage.info.items() if name in KNOBS})
         info = CheckpointInfo(
             kind=kind,
@@ -135,6 +133,29 @@ class DiffusionObjective(nn.Module):
             tensors = {name: tensor.half() for name, tensor in low_rank_tensors(self.network).items()}
             return tensors, replace(info, training={**training, "rank": stage.network["rank"]})
         return plain_state_dict(self.network), info
+
+
+def checkpoint_kind(stage: Stage) -> str:
+    """The kind of checkpoint that a stage ends in."""
+    return "ssr" if stage.kind == "ssr_image" else stage.kind
+
+
+def require_fit(stage: Stage, network: STUNet, text_dim: int) -> None:
+    """Raise ValueError for a network that takes or gives something else than the stage's clips and text.
+
+    text_dim: width of the text encoder.
+    """
+    is_ssr = stage.kind in SSR_KINDS
+    in_channels = 6 if is_ssr else 3 + CONDITION_CHANNELS if stage.tasks else 3
+    for name, needed, why in (
+        ("text_dim", text_dim, "the text encoder's width"),
+        ("in_channels", in_channels, "what it sees of a clip"),
+        ("out_channels", 3, "as no other networks are trained here"),
+        ("noise_level_embedding", is_ssr, "which super-resolution has, and only that"),
+    ):
+        got = getattr(network.config, name)
+        if got != needed:
+            raise ValueError(f"recipe: stage {stage.name!r} must have {name} = {needed}, {why}; got {got}.")
 
 
 def build_network(stage: Stage, start: STUNet | None) -> STUNet:

@@ -6,6 +6,7 @@ import torch
 import torch.nn as nn
 
 BETAS = (0.9, 0.99)
+ADAMW_MOMENTS, MUON_MOMENTS = ("exp_avg", "exp_avg_sq"), ("momentum_buffer",)
 ENDS = ("conv_in", "conv_out", "shared", "embed_tokens")  # first and last layers: no matrices between features
 
 
@@ -16,6 +17,7 @@ class NamedOptimizer:
     """
 
     def __init__(self, kind: str, parameters: dict[str, nn.Parameter], weight_decay: float):
+        require_optimizer(kind)
         matrices = {name: p for name, p in parameters.items() if kind == "muon" and _is_matrix(name, p)}
         self.matrices = {name: (p, nn.Parameter(as_matrix(p.data))) for name, p in matrices.items()}
         self.vectors = {name: p for name, p in parameters.items() if name not in matrices}
@@ -24,7 +26,7 @@ class NamedOptimizer:
             self.parts.append(torch.optim.AdamW(self.vectors.values(), betas=BETAS, weight_decay=weight_decay))
         if self.matrices:
             views = [view for _, view in self.matrices.values()]
-            self.parts.append(_muon()(views, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+            self.parts.append(torch.optim.Muon(views, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
 
     def step(self, learning_rate: float) -> None:
         """One step from the parameters' gradients, which are dropped."""
@@ -44,6 +46,14 @@ class NamedOptimizer:
             for name, parameter, part in self._named()
             for key, value in part.state[parameter].items()
             if key != "step"
+        }
+
+    def state_shapes(self) -> dict[str, torch.Size]:
+        """The shapes of `state` after a step."""
+        return {
+            f"{moment}.{name}": parameter.shape
+            for name, parameter, part in self._named()
+            for moment in (ADAMW_MOMENTS if isinstance(part, torch.optim.AdamW) else MUON_MOMENTS)
         }
 
     def load_state(self, state: dict[str, torch.Tensor], step: int) -> None:
@@ -81,7 +91,7 @@ def _format(parameter: torch.Tensor) -> torch.memory_format:
     return torch.contiguous_format if contiguous else torch.channels_last
 
 
-def _muon():
-    if not hasattr(torch.optim, "Muon"):
+def require_optimizer(kind: str) -> None:
+    """Raise ValueError for one that this torch has not."""
+    if kind == "muon" and not hasattr(torch.optim, "Muon"):
         raise ValueError(f"training: optimizer muon needs torch 2.9 or newer; this is {torch.__version__}. Use adamw.")
-    return torch.optim.Muon

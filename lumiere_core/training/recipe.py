@@ -1,27 +1,39 @@
-"""A training recipe is data: a TOML file with one table per stage, read into frozen dataclasses."""
+"""A training recipe is data: stages and their phases as frozen dataclasses, whose fields say what they allow."""
 
 from __future__ import annotations
 
-import dataclasses
-import sys
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, get_type_hints
 
-from ..diffusion.options import KNOBS
+from ..diffusion.denoiser import PREDICTIONS
+from ..diffusion.options import KNOBS, LARGEST_SIDE, LONGEST_CLIP, Knob
 from ..diffusion.schedule import NoiseSchedule
+from .files import StageFiles
 from .masks import TASKS
+from .network_tables import check_network
+from .values import FileStem, Items, OneOf, Range, check_values
 
 STAGE_KINDS = ("text", "t2i", "base", "style", "ssr_image", "ssr")
+SSR_KINDS = ("ssr_image", "ssr")
 OPTIMIZERS = ("adamw", "muon")
 CHECKPOINT_SUFFIX = ".safetensors"
-# What a stage's network cannot do without, when it starts from nothing.
-NETWORK_FIELDS = {
-    "text": ("max_tokens", "d_model"),
-    "t2i": ("channels", "attention"),
-    "ssr_image": ("channels", "attention"),
+LARGEST_SEED = 2**63 - 1  # of torch
+VARIED_GRID = 8  # pixels, of the sides of varied shapes
+
+Count = Annotated[int, Range(1, 10**9)]
+Frames = Annotated[int, Range(1, LONGEST_CLIP)]
+Side = Annotated[int, Range(1, LARGEST_SIDE)]
+Share = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(0, 10**12, above=True)]
+Name = Annotated[str, FileStem()]
+Weights = dict[str, Positive]
+# As `dynamic_threshold` has them.
+THRESHOLDING = {
+    "percentile": Annotated[float, Range(0, 1, above=True, below=True)],
+    "maximum": Annotated[float, Range(1, 1000)],
 }
-# What a recipe may say of sampling: what a checkpoint says of it that training does not know itself.
-INFO_FIELDS = ("prediction", "thresholding", *KNOBS)
 
 
 @dataclass(frozen=True)
@@ -34,23 +46,12 @@ class Phase:
     None = whole frame.
     """
 
-    steps: int
-    batch: int
-    frames: int = 1
-    excerpt_of: int | None = None
-    vary: float = 0.0
-    crop: int | None = None
-
-    def __post_init__(self):
-        for name in ("steps", "batch", "frames"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"recipe: {name} of a phase must be at least 1; got {getattr(self, name)}.")
-        if not 0 <= self.vary <= 1:
-            raise ValueError(f"recipe: vary of a phase must be 0 to 1, a share of its steps; got {self.vary}.")
-        if self.excerpt_of is not None and self.excerpt_of < self.frames:
-            raise ValueError(
-                f"recipe: excerpt_of must be at least the phase's frames, {self.frames}; got {self.excerpt_of}."
-            )
+    steps: Count
+    batch: Count
+    frames: Frames = 1
+    excerpt_of: Frames | None = None
+    vary: Share = 0.0
+    crop: Side | None = None
 
 
 @dataclass(frozen=True)
@@ -75,37 +76,37 @@ class Stage:
     in v. optimizer: adamw, or muon (matrices by torch.optim.Muon, the rest by AdamW).
     """
 
-    name: str
-    kind: str
-    phases: tuple[Phase, ...]
+    name: Name
+    kind: Annotated[str, OneOf(STAGE_KINDS)]
+    phases: Annotated[tuple[Phase, ...], Items(1, 1000)]
     network: dict
-    learning_rate: float
+    learning_rate: Annotated[float, Range(0, 1000, above=True)]
     start: str | None = None
-    size: int = 32
-    scale: int = 4
+    size: Side = 32
+    scale: Annotated[int, Range(1, 64)] = 4
     schedule: NoiseSchedule = field(default_factory=NoiseSchedule)
     max_noise_level: int | None = None
     info: dict = field(default_factory=dict)
-    warmup: int = 100
-    decay: float = 0.3
-    weight_decay: float = 0.01
-    ema_decay: float = 0.999
-    text_dropout: float = 0.1
-    two_objects: float = 0.1
-    clip_norm: float = 1.0
-    timestep_bias: float = 1.0
-    min_snr: float | None = None
-    optimizer: str = "adamw"
+    warmup: Annotated[int, Range(0, 10**9)] = 100
+    decay: Share = 0.3
+    weight_decay: Annotated[float, Range(0, 1000)] = 0.01
+    ema_decay: Share = 0.999
+    text_dropout: Share = 0.1
+    two_objects: Share = 0.1
+    clip_norm: Positive = 1.0
+    timestep_bias: Positive = 1.0
+    min_snr: Positive | None = None
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "adamw"
     align_corners: bool = False
-    tasks: dict = field(default_factory=dict)
-    motions: dict = field(default_factory=dict)
+    tasks: Weights = field(default_factory=dict)
+    motions: Weights = field(default_factory=dict)
     images: str | None = None
     caption: str = ""
     character: str | None = None
-    world_share: float = 0.0
+    world_share: Annotated[float, Range(0, 1, below=True)] = 0.0
 
     def __post_init__(self):
-        _check_stage(self)
+        check_stage(self)
 
     @property
     def noise_levels(self) -> int:
@@ -134,22 +135,16 @@ class Recipe:
     text or a T5 folder, for a recipe without a text stage of its own.
     """
 
-    name: str
+    name: Name
     stages: tuple[Stage, ...]
-    seed: int = 0
-    cast: str = "shapes"
+    seed: Annotated[int, Range(0, LARGEST_SEED)] = 0
+    cast: Name = "shapes"
     text_encoder: str | None = None
 
     def __post_init__(self):
-        names = []
-        for stage in self.stages:
-            if stage.name in names:
-                raise ValueError(f"recipe: two stages are called {stage.name!r}; each writes a file of its own name.")
-            if stage.start is not None and stage.start not in names and not stage.starts_from_file:
-                raise ValueError(
-                    f"recipe: stage {stage.name!r} starts from {stage.start!r}, which is no earlier stage."
-                )
-            names.append(stage.name)
+        check_values("recipe", vars(self), hints_of(Recipe))
+        _check_names(self.stages)
+        _check_starts(self.stages)
 
     def stage(self, name: str) -> Stage:
         for stage in self.stages:
@@ -163,101 +158,110 @@ class Recipe:
         return next(stage for stage in self.stages if stage.kind == "text")
 
 
-def _check_stage(stage: Stage) -> None:
-    who = f"recipe: stage {stage.name!r}"
-    if stage.kind not in STAGE_KINDS:
-        raise ValueError(f"{who} must have a kind out of {', '.join(STAGE_KINDS)}; got {stage.kind!r}.")
-    if stage.optimizer not in OPTIMIZERS:
-        raise ValueError(f"{who} must have an optimizer out of {', '.join(OPTIMIZERS)}; got {stage.optimizer!r}.")
+@functools.cache
+def hints_of(cls: type) -> dict:
+    return get_type_hints(cls, include_extras=True)
+
+
+def _check_names(stages: tuple[Stage, ...]) -> None:
+    writers: dict[Path, str] = {}
+    for stage in stages:
+        for file in StageFiles.of(Path(), stage.name.lower()):  # some file systems tell no case
+            if file in writers:
+                raise ValueError(
+                    f"recipe: two stages are called {writers[file]!r} and {stage.name!r}; each writes files of its own "
+                    "name. Rename one."
+                )
+            writers[file] = stage.name
+
+
+def _check_starts(stages: tuple[Stage, ...]) -> None:
+    earlier: dict[str, str] = {}
+    for stage in stages:
+        if stage.start is not None and not stage.starts_from_file and earlier.get(stage.start, "text") == "text":
+            what = "a text encoder" if stage.start in earlier else "no earlier stage"
+            raise ValueError(f"recipe: stage {stage.name!r} starts from {stage.start!r}, which is {what}.")
+        earlier[stage.name] = stage.kind
+
+
+def check_stage(stage: Stage) -> None:
+    """Raise a ValueError that names the first field which is wrong, by itself or beside the others."""
+    where = f"recipe: stage {stage.name!r}"
+    check_values(where, vars(stage), hints_of(Stage))
+    for number, phase in enumerate(stage.phases, start=1):
+        _check_phase(f"{where}, phase {number}", phase)
+    check_values(f"{where}, info", stage.info, _info_fields())
+    check_values(f"{where}, info, thresholding", stage.info.get("thresholding") or {}, THRESHOLDING)
+    _check_kind(where, stage)
+    check_network(where, stage.kind, stage.start is not None, stage.network)
+    _check_data(where, stage)
+    _check_losses(where, stage)
+    if stage.kind in SSR_KINDS:
+        _check_crops(where, stage)
+
+
+@functools.cache
+def _info_fields() -> dict:
+    """What a recipe may say of sampling: what a checkpoint says of it that training does not know itself."""
+    own = {"prediction": Annotated[str, OneOf(PREDICTIONS)], "thresholding": dict | None}
+    return own | {name: _hint(knob) for name, knob in KNOBS.items()}
+
+
+def _hint(knob: Knob):
+    if knob.choices:
+        return Annotated[str, OneOf(knob.choices)]
+    return knob.kind if knob.least is None else Annotated[knob.kind, Range(knob.least, knob.most)]
+
+
+def _check_phase(where: str, phase: Phase) -> None:
+    check_values(where, vars(phase), hints_of(Phase))
+    if phase.excerpt_of is not None and phase.excerpt_of < phase.frames:
+        raise ValueError(
+            f"{where}: excerpt_of must be at least the phase's frames, {phase.frames}; got {phase.excerpt_of}."
+        )
+
+
+def _check_kind(where: str, stage: Stage) -> None:
+    """Fields that a kind of stage needs, and those that only some kinds have."""
     if stage.kind in ("base", "style", "ssr") and stage.start is None:
-        raise ValueError(f"{who} builds upon another stage; name it in 'start'.")
-    if stage.kind == "style":
-        if stage.images is None:
-            raise ValueError(f"{who} needs the pictures it learns from; name their folder in 'images'.")
-        rank = stage.network.get("rank")
-        if not isinstance(rank, int) or rank < 1:
-            raise ValueError(f"{who}, network must give the LoRA's rank, at least 1; got {rank!r}.")
-    elif stage.character is not None:
-        raise ValueError(f"{who}: character is for stages of kind style; this is {stage.kind}.")
-    if not 0 <= stage.world_share < 1:
-        raise ValueError(f"{who}: world_share must be 0 to below 1, a share of the scenes; got {stage.world_share}.")
+        raise ValueError(f"{where} builds upon another stage; name it in 'start'.")
+    if stage.kind == "text" and stage.start is not None:
+        raise ValueError(f"{where}: a text encoder starts from nothing; leave 'start' out.")
+    if stage.kind == "style" and stage.images is None:
+        raise ValueError(f"{where} needs the pictures it learns from; name their folder in 'images'.")
+    for name in ("images", "character"):
+        if stage.kind != "style" and getattr(stage, name) is not None:
+            raise ValueError(f"{where}: {name} is for stages of kind style; this is {stage.kind}.")
+    if stage.tasks and stage.kind != "base":
+        raise ValueError(f"{where}: tasks are for stages of kind base; this is {stage.kind}.")
+
+
+def _check_data(where: str, stage: Stage) -> None:
     for name in stage.tasks:
         if name not in TASKS:
-            raise ValueError(f"{who}, tasks has the unknown name {name!r}; known are {', '.join(TASKS)}.")
-    for field_name in ("tasks", "motions"):
-        for name, weight in getattr(stage, field_name).items():
-            if not weight > 0:
-                raise ValueError(f"{who}: {field_name} must have weights above 0; got {name} = {weight}.")
-    if stage.tasks and stage.kind != "base":
-        raise ValueError(f"{who}: tasks are for stages of kind base; this is {stage.kind}.")
-    if stage.min_snr is not None and not (stage.min_snr > 0 and stage.info.get("prediction", "v") == "v"):
-        raise ValueError(f"{who}: min_snr must be above 0, and is for networks that predict v; got {stage.min_snr}.")
-    if not stage.phases:
-        raise ValueError(f"{who} needs at least one phase; write [[stage.phase]].")
-    for name in NETWORK_FIELDS.get(stage.kind, ()):
-        if stage.start is None and name not in stage.network:
-            raise ValueError(f"{who}, network lacks the field {name!r}.")
-    for name in stage.info:
-        if name not in INFO_FIELDS:
-            raise ValueError(f"{who}, info has the unknown field {name!r}; known are {', '.join(INFO_FIELDS)}.")
-    if not 1 <= stage.noise_levels <= stage.schedule.timesteps:
+            raise ValueError(f"{where}, tasks has the unknown name {name!r}; known are {', '.join(TASKS)}.")
+    if any(phase.vary for phase in stage.phases) and stage.size < VARIED_GRID:
+        raise ValueError(f"{where}: size must be at least {VARIED_GRID} where phases vary; got {stage.size}.")
+
+
+def _check_losses(where: str, stage: Stage) -> None:
+    prediction, levels = stage.info.get("prediction", "v"), stage.schedule.timesteps
+    if stage.min_snr is not None and prediction != "v":
+        raise ValueError(f"{where}: min_snr is for networks that predict v; this predicts {prediction}.")
+    if prediction == "residual" and stage.kind not in SSR_KINDS:
+        raise ValueError(f"{where}: the prediction residual is for stages of kind ssr; this is {stage.kind}.")
+    if not 1 <= stage.noise_levels <= levels:
+        raise ValueError(f"{where}: max_noise_level must be 1 to {levels}; got {stage.max_noise_level}.")
+
+
+def _check_crops(where: str, stage: Stage) -> None:
+    for side in (stage.size, *(phase.crop or stage.size for phase in stage.phases)):
+        if side % stage.scale or side > stage.size:
+            raise ValueError(
+                f"{where}: size and crop must be multiples of scale={stage.scale}, at most {stage.size}; got {side}."
+            )
+    if any(phase.vary for phase in stage.phases) and VARIED_GRID % stage.scale:
         raise ValueError(
-            f"{who}: max_noise_level must be 1 to {stage.schedule.timesteps}; got {stage.max_noise_level}."
+            f"{where}: scale must divide {VARIED_GRID} where phases vary, as its sides are multiples of that; got "
+            f"{stage.scale}."
         )
-    if not stage.timestep_bias > 0:
-        raise ValueError(f"{who}: timestep_bias must be above 0; got {stage.timestep_bias}.")
-    if stage.kind in ("ssr_image", "ssr"):
-        for side in (stage.size, *(phase.crop or stage.size for phase in stage.phases)):
-            if side % stage.scale or not 0 < side <= stage.size:
-                raise ValueError(
-                    f"{who}: size and crop must be multiples of scale={stage.scale}, at most {stage.size}; got {side}."
-                )
-
-
-def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe. Unknown fields and unreadable files raise a ValueError that names them."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such recipe file.")
-    toml = _toml_reader()
-    try:
-        data = toml.loads(path.read_text(encoding="utf-8"))
-    except toml.TOMLDecodeError as error:
-        raise ValueError(f"{path}: not a TOML file: {error}.") from error
-    tables = data.pop("stage", [])
-    if not isinstance(tables, list):
-        raise ValueError(f"{path}: stages are a list; write [[stage]] instead of [stage].")
-    stages = tuple(_stage(table) for table in tables)
-    if "text_encoder" not in data and not any(stage.kind == "text" for stage in stages):
-        raise ValueError(f"{path}: a recipe needs a stage of kind text; got {len(stages)} stages without one.")
-    return _build(Recipe, {**data, "stages": stages}, "recipe")
-
-
-def _stage(table: dict) -> Stage:
-    table = dict(table)
-    name = table.get("name", "?")
-    table["phases"] = tuple(_build(Phase, phase, f"stage {name}, phase") for phase in table.pop("phase", []))
-    if "schedule" in table:
-        table["schedule"] = _build(NoiseSchedule, table["schedule"], f"stage {name}, schedule")
-    return _build(Stage, table, f"stage {name}")
-
-
-def _build(cls, data: dict, where: str):
-    known = {f.name: f for f in dataclasses.fields(cls)}
-    for name in data:
-        if name not in known:
-            raise ValueError(f"recipe: {where} has the unknown field {name!r}; known are {', '.join(known)}.")
-    for name, f in known.items():
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and name not in data:
-            raise ValueError(f"recipe: {where} lacks the field {name!r}.")
-    return cls(**data)
-
-
-def _toml_reader():
-    if sys.version_info >= (3, 11):
-        import tomllib
-
-        return tomllib
-    import tomli
-
-    return tomli

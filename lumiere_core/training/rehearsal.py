@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .image_folder import ImageFolder
+from .preflight import check_stages
 from .recipe import Recipe, Stage
-from .run import StageRun, stage_file
+from .run import StageRun
 from .source import ClipSource
 
 STEPS = 3  # of each phase; the first, which compiles and warms up, is not counted
@@ -48,15 +49,16 @@ def rehearse(
     stops this at once, as the same error.
     """
     with tempfile.TemporaryDirectory() as folder:
+        found = check_stages(recipe, recipe.stages, Path(folder), sources)
         for stage in recipe.stages:
             if most_clips is not None:
                 stage = replace(stage, phases=tuple(replace(p, batch=min(p.batch, most_clips)) for p in stage.phases))
-            run = StageRun(recipe, stage, Path(folder), sources(stage), device, precision, compile, workers=0)
+            run = StageRun(recipe, stage, Path(folder), found[stage.name], device, precision, compile, workers=0)
             first = 0
             for number, phase in enumerate(stage.phases, start=1):
                 yield PhaseTime(stage.name, number, phase.steps, *_time_steps(run, first))
                 first += phase.steps
-            run.export(stage_file(run.folder, stage))  # the next stage reads it
+            run.export(run.files.weights)  # the next stage reads it
 
 
 def _time_steps(run: StageRun, first: int) -> tuple[float, float]:

@@ -1,29 +1,33 @@
-"""The training loop: accelerate as the engine, atomic checkpoints, exact resume, a JSON log and a loss plot."""
+"""The training loop: atomic checkpoints, exact resume, a JSON log and a loss plot."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..checkpoints.format import load_stunet, save_checkpoint
 from ..conditioning.text import load_text_encoder
-from ..runtime.devices import resolve_device
-from ..runtime.outputs import atomic_path
+from ..runtime.outputs import remove_half_written
 from .batches import StageBatches, stage_batches
+from .engine import Engine
+from .files import StageFiles, start_file, text_file
+from .folder_lock import sole_use
 from .image_folder import ImageFolder
+from .log import append_entry, trim_log
 from .loss_plot import plot_losses
-from .objectives import DiffusionObjective, TextObjective, build_network, trainable
+from .objectives import START_KINDS, DiffusionObjective, TextObjective, build_network, trainable
 from .optimizer import NamedOptimizer
+from .preflight import check_stages
 from .recipe import Recipe, Stage
+from .settings import Settings, require_same, save_settings, stage_settings
 from .source import ClipSource
+from .state import State, load_state, save_state
 
 LOG_STEPS = 20  # the log holds the mean loss of so many
 EMA_WARMUP = 10  # the average forgets the first steps: decay is at most (1 + step) / (EMA_WARMUP + step)
@@ -43,27 +47,35 @@ def train(
 ) -> list[Path]:
     """Train the stages of a recipe in order; each writes `<folder>/<stage>.safetensors` when it is done.
 
-    A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU.
+    A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU; what
+    it has not come to, steps and phases, may change meanwhile. Raises ValueError, before the first stage begins, for
+    what would stop one of them: bad input, another process in the folder, a recipe that has changed.
     sources: what a stage learns from; the default knows folders of images only. stages: only these.
-    device: cpu, cuda...; None takes what accelerate finds. precision: bf16 (autocast), no, or auto: bf16 but on CPUs,
-    where its backward pass is slower. compile: torch.compile the network (needs a C++ compiler on CPUs). workers:
+    device: cpu, cuda, cuda:1...; None takes what accelerate finds. precision: bf16 (autocast), no, or auto: bf16 but on
+    CPUs, where its backward pass is slower. compile: torch.compile the network (needs a C++ compiler on CPUs). workers:
     processes that make batches.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
-    written = []
-    for stage in chosen:
-        path = stage_file(folder, stage)
-        if not path.is_file():
-            run = StageRun(recipe, stage, folder, sources(stage), device, precision, compile, workers)
-            run.train(save_every_seconds)
-        written.append(path)
-    return written
+    chosen = chosen_stages(recipe, stages)
+    Engine(device, precision)  # there is one, or nothing is begun
+    if workers < 0:
+        raise ValueError(f"training: workers must be at least 0; got {workers}.")
+    with sole_use(folder):
+        unfinished = check_stages(recipe, chosen, folder, sources)
+        for stage in chosen:
+            for file in StageFiles.of(folder, stage.name):
+                remove_half_written(file)
+            if stage.name in unfinished:
+                source = unfinished.pop(stage.name)
+                run = StageRun(recipe, stage, folder, source, device, precision, compile, workers)
+                run.train(save_every_seconds)
+    return [StageFiles.of(folder, stage.name).weights for stage in chosen]
 
 
-def stage_file(folder: Path, stage: Stage) -> Path:
-    return folder / f"{stage.name}.safetensors"
+def chosen_stages(recipe: Recipe, names: list[str] | None) -> tuple[Stage, ...]:
+    """The stages of these names in the recipe's order; all without names. Raises ValueError for an unknown one."""
+    wanted = [recipe.stage(name) for name in names or ()] or recipe.stages
+    return tuple(stage for stage in recipe.stages if stage in wanted)
 
 
 class StageRun:
@@ -80,27 +92,28 @@ class StageRun:
         compile: bool,
         workers: int,
     ):
-        from accelerate import Accelerator
-
         self.recipe, self.stage, self.folder, self.source, self.workers = recipe, stage, folder, source, workers
-        self.state_file = folder / f"{stage.name}.state.safetensors"
-        self.log_file = folder / f"{stage.name}.log.jsonl"
+        self.files = StageFiles.of(folder, stage.name)
         torch.manual_seed(recipe.seed)
-        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=chosen_precision(precision, device))
-        if device is not None and torch.device(device).type != self.accelerator.device.type:
-            raise ValueError(f"training: device must be {self.accelerator.device.type} here; got {device}.")
+        self.engine = Engine(device, precision)
         self.objective, self.tokenize = build_objective(recipe, stage, folder, source)
-        self.objective.to(self.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.objective.to(self.engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.parameters = trainable(self.objective)
         self.optimizer = NamedOptimizer(stage.optimizer, self.parameters, stage.weight_decay)
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.step = 0
-        if self.state_file.is_file():
+        if self.files.state.is_file():
             self.load_state()
-        self.trim_log()
+        if self.engine.is_main and self.files.log.is_file():
+            trim_log(self.files.log, self.step)
         if compile and hasattr(self.objective, "network"):
             self.objective.network.compile(dynamic=False)
-        self.engine = self.accelerator.prepare(self.objective)
+        self.model = self.engine.prepare(self.objective)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What this training is of."""
+        return stage_settings(self.recipe, self.stage, self.folder, self.source)
 
     def train(self, save_every_seconds: float) -> None:
         stage, saved = self.stage, time.monotonic()
@@ -115,7 +128,8 @@ class StageRun:
                 mean = sum(losses) / len(losses)
                 losses.clear()
                 bar.set_postfix(loss=f"{mean:.4f}")
-                self.write_log(entry | {"loss": mean})
+                if self.engine.is_main:
+                    append_entry(self.files.log, entry | {"loss": mean})
             if time.monotonic() - saved > save_every_seconds:
                 self.save()
                 saved = time.monotonic()
@@ -127,19 +141,22 @@ class StageRun:
 
     def train_step(self, batch: dict) -> dict:
         """One optimizer step; returns the log entry."""
-        batch = {name: x.to(self.accelerator.device) for name, x in batch.items()}
-        self.engine.train()
+        batch = {name: x.to(self.engine.device) for name, x in batch.items()}
+        self.model.train()
         torch.manual_seed(self.recipe.seed + self.step)  # for dropout: a resumed run draws what the whole run drew
-        with self.accelerator.autocast():
-            loss = self.engine(batch)
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.parameters.values(), self.stage.clip_norm)
+        with self.engine.autocast():
+            loss = self.model(batch)
+        self.engine.processes.backward(loss)
+        self.engine.processes.clip_grad_norm_(self.parameters.values(), self.stage.clip_norm)
         self.optimizer.step(self.stage.learning_rate * learning_rate_factor(self.stage, self.step))
         self.step += 1
         self.update_average()
         loss = loss.item()
         if loss != loss:
-            raise ValueError(f"training {self.stage.name}: the loss is NaN at step {self.step}. Lower learning_rate.")
+            raise ValueError(
+                f"training {self.stage.name}: the loss is NaN at step {self.step}. Lower learning_rate, and delete "
+                f"{self.files.state} if it is there, to start the stage again."
+            )
         return {"step": self.step, "loss": loss, "time": round(time.time(), 1)}
 
     @torch.no_grad()
@@ -148,62 +165,35 @@ class StageRun:
         for name, parameter in self.parameters.items():
             self.average[name].lerp_(parameter.detach(), 1 - decay)
 
-    def write_log(self, entry: dict) -> None:
-        if self.accelerator.is_main_process:
-            with self.log_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-
     def save(self) -> None:
         """Training state, atomically, then the loss plot and the averaged weights as a checkpoint to look at."""
-        if not self.accelerator.is_main_process:
+        if not self.engine.is_main:
             return
-        tensors = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
-        tensors |= {f"average.{name}": p for name, p in self.average.items()}
-        tensors |= {f"optimizer.{name}": p for name, p in self.optimizer.state().items()}
-        with atomic_path(self.state_file) as path:
-            metadata = {"step": str(self.step), "optimizer": self.stage.optimizer}
-            save_file({name: x.contiguous().cpu() for name, x in tensors.items()}, str(path), metadata)
-        self.export(self.folder / f"{self.stage.name}.partial.safetensors")
-        plot_losses(self.log_file, self.folder / f"{self.stage.name}.loss.png", self.stage.name)
+        state = State(self.step, self.parameters, self.average, self.optimizer.state())
+        save_settings(self.files.settings, self.settings)
+        save_state(self.files.state, self.stage, state)
+        self.export(self.files.partial)
+        plot_losses(self.files.log, self.files.plot, self.stage.name)
 
+    @torch.no_grad()
     def load_state(self) -> None:
-        with safe_open(str(self.state_file), framework="pt") as file:
-            metadata = file.metadata()
-            self.step = int(metadata["step"])
-            saved = {name: file.get_tensor(name) for name in file.keys()}
-        shapes = {name.removeprefix("model."): x.shape for name, x in saved.items() if name.startswith("model.")}
-        if shapes != {name: parameter.shape for name, parameter in self.parameters.items()}:
-            raise ValueError(
-                f"{self.state_file}: the saved training state is of another network than stage {self.stage.name!r} of "
-                "the recipe. Delete it to start the stage again."
-            )
-        if metadata.get("optimizer", self.stage.optimizer) != self.stage.optimizer:
-            raise ValueError(
-                f"{self.state_file}: the saved training state is of the optimizer {metadata['optimizer']}; stage "
-                f"{self.stage.name!r} has {self.stage.optimizer}. Delete it to start the stage again, or set it back."
-            )
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(saved[f"model.{name}"])
-                self.average[name].copy_(saved[f"average.{name}"])
-        moments = {name: x for name, x in saved.items() if name.startswith("optimizer.")}
-        self.optimizer.load_state({name.removeprefix("optimizer."): x for name, x in moments.items()}, self.step)
-
-    def trim_log(self) -> None:
-        """Drop what a killed run logged after it was last saved, and a line it had not finished."""
-        if self.accelerator.is_main_process and self.log_file.is_file():
-            lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
-            with atomic_path(self.log_file) as path:
-                path.write_text("".join(kept), encoding="utf-8")
+        shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
+        expected = {"model": shapes, "average": shapes, "optimizer": self.optimizer.state_shapes()}
+        state = load_state(self.files.state, self.stage, expected)
+        require_same(self.files.settings, self.settings, self.files.state, state.step)
+        for name, parameter in self.parameters.items():
+            parameter.copy_(state.model[name])
+            self.average[name].copy_(state.average[name])
+        self.optimizer.load_state(state.moments, state.step)
+        self.step = state.step
 
     def finish(self) -> None:
         self.save()
-        if self.accelerator.is_main_process:
-            self.export(stage_file(self.folder, self.stage))
-            (self.folder / f"{self.stage.name}.partial.safetensors").unlink()
-            self.state_file.unlink()
-        self.accelerator.wait_for_everyone()  # the next stage reads the file
+        if self.engine.is_main:
+            self.export(self.files.weights)
+            self.files.partial.unlink(missing_ok=True)
+            self.files.state.unlink(missing_ok=True)
+        self.engine.processes.wait_for_everyone()  # the next stage reads the file
 
     def export(self, path: Path) -> None:
         """The moving average as a checkpoint; the live weights are put back afterwards."""
@@ -225,18 +215,10 @@ class StageRun:
             "stage": self.stage.name,
             "steps": self.step,
             "samples": samples,
-            "device": self.accelerator.device.type,
+            "device": self.engine.device.type,
             "seed": self.recipe.seed,
         }
         return record | self.source.record()
-
-
-def chosen_precision(precision: str, device: str | None) -> str:
-    """What "auto" stands for on a device; None is the one that there is."""
-    if precision != "auto":
-        return precision
-    kind = torch.device(device).type if device else resolve_device("auto").type
-    return "no" if kind == "cpu" else "bf16"
 
 
 def build_objective(recipe: Recipe, stage: Stage, folder: Path, source: ClipSource):
@@ -244,13 +226,10 @@ def build_objective(recipe: Recipe, stage: Stage, folder: Path, source: ClipSour
     if stage.kind == "text":
         objective = TextObjective(stage, source.label_classes)
         return objective, objective.encoder.tokenize
-    text_file = Path(recipe.text_encoder) if recipe.text_encoder else stage_file(folder, recipe.text_stage)
-    encoder = load_text_encoder(text_file)
-    start = None
-    if stage.start is not None:
-        file = Path(stage.start) if stage.starts_from_file else stage_file(folder, recipe.stage(stage.start))
-        start = load_stunet(file, ("t2i", "base", "ssr"))[1]
-    objective = DiffusionObjective(stage, build_network(stage, start), encoder, text_file.name, source.fps)
+    text, start = text_file(recipe, folder), start_file(stage, folder)
+    encoder = load_text_encoder(text)
+    network = build_network(stage, start and load_stunet(start, START_KINDS)[1])
+    objective = DiffusionObjective(stage, network, encoder, text.name, source.fps)
     return objective, encoder.tokenize
 
 

@@ -70,6 +70,10 @@ class ClipSource(Protocol):
         """What a checkpoint's training record says of it."""
         ...
 
+    def digest(self) -> str:
+        """Changes with its pictures and words, so that a training does not go on with others."""
+        ...
+
 
 class CaptionSource(ClipSource, Protocol):
     """A source that a text encoder can be trained on: its captions come with what they say."""

@@ -160,6 +160,7 @@ batch = 1
 frames = 3
 crop = 16
 """
+KEPT = ("safetensors", "settings.json", "log.jsonl", "loss.png")
 STAGES = ["text", "t2i", "base", "conditional", "ssr-image", "ssr"]
 
 
@@ -253,7 +254,7 @@ def test_the_whole_chain_runs(finished):
     videos = {"base": "base", "conditional": "base", "ssr-image": "ssr", "ssr": "ssr"}
     assert kinds == {"text": "text", "t2i": "t2i", **videos}
     left = {path.name for path in finished.iterdir()} - {"micro.toml"}
-    assert left == {f"{name}.{kind}" for name in STAGES for kind in ("safetensors", "loss.png", "log.jsonl")}
+    assert left == {f"{name}.{kind}" for name in STAGES for kind in KEPT}
     info, network = load_stunet(finished / "base.safetensors", ("base",))
     assert (info.frames, info.size, info.fps, info.scale, info.prediction) == (5, 16, 16.0, 1, "v")
     assert (info.sampling.guidance, info.sampling.steps, info.text_encoder) == (3.0, 25, "text.safetensors")
@@ -333,6 +334,8 @@ def test_loss_falls(finished, recipe, tmp_path, monkeypatch, optimizer):
         ("t2i", ("text",), 2),
         ("base", ("text", "t2i"), 4),
         ("conditional", ("text", "base"), 2),
+        ("ssr-image", ("text",), 1),
+        ("ssr", ("text", "ssr-image"), 1),
     ],
 )
 def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, monkeypatch, stage, needs, step):
@@ -345,9 +348,7 @@ def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, monkeypatc
     assert not (tmp_path / f"{stage}.safetensors").exists()
     run(recipe, tmp_path, [stage])
     assert_same_tensors(tmp_path / f"{stage}.safetensors", finished / f"{stage}.safetensors")
-    assert {path.name for path in tmp_path.glob(f"*{stage}.*")} == {
-        f"{stage}.{kind}" for kind in ("safetensors", "log.jsonl", "loss.png")
-    }
+    assert {path.name for path in tmp_path.glob(f"*{stage}.*")} == {f"{stage}.{kind}" for kind in KEPT}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=needs_muon)])
@@ -405,7 +406,7 @@ def test_a_kill_while_saving_leaves_the_last_state(finished, recipe, tmp_path, m
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("lumiere_video.lumiere_core.training.run.save_file", half_written)
+        patch.setattr("lumiere_video.lumiere_core.training.state.save_file", half_written)
         run(recipe, tmp_path, ["t2i"], save_every_seconds=0)
     assert (tmp_path / "t2i.state.safetensors").read_bytes() == state
     assert not list(tmp_path.glob(".*"))
@@ -792,7 +793,7 @@ def test_the_loss_plot_is_drawn(tmp_path):
 def test_an_impossible_device_is_refused(engine, recipe, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
-    with pytest.raises(ValueError, match="got cuda"):
+    with pytest.raises(ValueError, match="device 'cuda' is not available"):
         train(recipe, tmp_path, sources=shown, stages=["text"], device="cuda", precision="no")
 
 
@@ -839,34 +840,34 @@ def test_the_shipped_recipe():
     ("old", "new", "message"),
     [
         ('name = "micro"', 'name = "micro"\nwings = 2', "recipe has the unknown field 'wings'"),
-        ('kind = "t2i"', 'kind = "t2i"\nwings = 2', "stage t2i has the unknown field 'wings'"),
-        ("excerpt_of = 15", "wings = 2", "stage base, phase has the unknown field 'wings'"),
+        ('kind = "t2i"', 'kind = "t2i"\nwings = 2', "stage 't2i' has the unknown field 'wings'"),
+        ("excerpt_of = 15", "wings = 2", "stage 'base', phase has the unknown field 'wings'"),
         ("excerpt_of = 15", "excerpt_of = 2", "excerpt_of must be at least the phase's frames, 3; got 2"),
-        ("vary = 0.5", "vary = 50", "vary of a phase must be 0 to 1, a share of its steps; got 50"),
+        ("vary = 0.5", "vary = 50", "'base', phase 2: vary must be a number from 0 to 1; got 50"),
         (
             'kind = "t2i"',
             'kind = "t2i"\noptimizer = "sgd"',
-            "stage 't2i' must have an optimizer out of adamw, muon; got 'sgd'",
+            "stage 't2i': optimizer must be text out of adamw, muon; got 'sgd'",
         ),
         (
             'kind = "t2i"',
             'kind = "t2i"\ntasks = {box = 1}',
             "stage 't2i': tasks are for stages of kind base; this is t2i",
         ),
-        ('kind = "t2i"', 'kind = "t2i"\nmin_snr = 0', "stage 't2i': min_snr must be above 0.*; got 0"),
-        ("shift = 2.0", "wings = 2", "stage t2i, schedule has the unknown field 'wings'"),
+        ('kind = "t2i"', 'kind = "t2i"\nmin_snr = 0', "stage 't2i': min_snr must be a number above 0.*; got 0"),
+        ("shift = 2.0", "wings = 2", "stage 't2i', schedule has the unknown field 'wings'"),
         ("guidance = 3.0", "wings = 2", "stage 'base', info has the unknown field 'wings'"),
         ("guidance = 3.0", "size = 64", "stage 'base', info has the unknown field 'size'"),
         ('name = "micro"', "", "recipe lacks the field 'name'"),
         ("max_tokens = 96", "", "stage 'text', network lacks the field 'max_tokens'"),
-        ('kind = "ssr_image"', 'kind = "upscaler"', "kind out of .*; got 'upscaler'"),
+        ('kind = "ssr_image"', 'kind = "upscaler"', "kind must be text out of .*; got 'upscaler'"),
         ('start = "t2i"', "", "stage 'base' builds upon another stage"),
         ("box = 2", "wings = 2", "stage 'conditional', tasks has the unknown name 'wings'"),
-        ("box = 2", "box = 0", "stage 'conditional': tasks must have weights above 0; got box = 0"),
+        ("box = 2", "box = 0", "stage 'conditional': tasks must be a table, each value a number above 0.*'box': 0"),
         ('start = "t2i"', 'start = "ssr"', "'base' starts from 'ssr', which is no earlier stage"),
         ('name = "ssr"', 'name = "ssr-image"', "two stages are called 'ssr-image'"),
-        ('kind = "text"', 'kind = "t2i"', "network lacks the field 'channels'"),
-        ("steps = 4\nbatch = 4", "steps = 0\nbatch = 4", "steps of a phase must be at least 1; got 0"),
+        ("channels = [8, 16]", "", "network lacks the field 'channels'"),
+        ("steps = 4\nbatch = 4", "steps = 0\nbatch = 4", "phase 1: steps must be a whole number from 1 .*; got 0"),
         ("crop = 16", "crop = 18", "multiples of scale=4, at most 32; got 18"),
         ("crop = 16", "crop = 64", "multiples of scale=4, at most 32; got 64"),
         ('kind = "ssr"', 'kind = "ssr"\nmax_noise_level = 1001', "max_noise_level must be 1 to 1000; got 1001"),
@@ -888,14 +889,10 @@ def test_other_files_that_are_no_recipe(tmp_path):
         load_recipe(write_recipe(tmp_path, 'name = "single"\n[stage]\nname = "text"'))
 
 
-@pytest.mark.parametrize(
-    ("stage", "match"), [("t2i", "UNetConfig: unknown field wings"), ("base", "TemporalConfig: .*wings")]
-)
-def test_an_unknown_network_field_is_named(recipe, stage, match):
-    still = build_network(recipe.stage("t2i"), None)
-    wrong = dataclasses.replace(recipe.stage(stage), network=recipe.stage(stage).network | {"wings": 2})
-    with pytest.raises(ValueError, match=match):
-        build_network(wrong, still if stage == "base" else None)
+@pytest.mark.parametrize("stage", ["t2i", "base"])
+def test_an_unknown_network_field_is_named(recipe, stage):
+    with pytest.raises(ValueError, match=f"stage '{stage}', network has the unknown field 'wings'; known are "):
+        dataclasses.replace(recipe.stage(stage), network=recipe.stage(stage).network | {"wings": 2})
 
 
 def test_a_stage_on_a_conditional_network_needs_its_masks(finished, recipe):

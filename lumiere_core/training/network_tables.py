@@ -1,0 +1,92 @@
+"""What the table `network` of a recipe's stage may hold, which depends on the stage's kind."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, Any, get_type_hints
+
+from ..networks import TemporalConfig, UNetConfig
+from ..networks.operations import ACTIVATIONS
+from .values import Items, OneOf, Range, check_values
+
+WIDEST = 2**16
+MOST_LAYERS, MOST_LEVELS = 64, 12
+BYTES = 256 + 3  # what the byte-level tokenizer gives: padding, end, unknown, and the bytes
+Width = Annotated[int, Range(1, WIDEST)]
+Layers = Annotated[int, Range(1, MOST_LAYERS)]
+Patch = Annotated[int, Range(1, 64)]
+Activation = Annotated[str, OneOf(tuple(ACTIVATIONS))]
+Positive = Annotated[float, Range(0, 1e6, above=True)]
+T5_ACTIVATIONS = ("relu", "gelu", "silu", "gated-relu", "gated-gelu", "gated-silu")
+
+# Fields of T5Config; the others decide nothing for an encoder of bytes.
+TEXT = {
+    "max_tokens": Annotated[int, Range(1, 4096)],
+    "vocab_size": Annotated[int, Range(BYTES, WIDEST)],
+    "d_model": Width,
+    "d_kv": Width,
+    "num_heads": Width,
+    "num_layers": Layers,
+    "d_ff": Width,
+    "feed_forward_proj": Annotated[str, OneOf(T5_ACTIVATIONS)],
+    "dropout_rate": Annotated[float, Range(0, 1, below=True)],
+    "layer_norm_epsilon": Positive,
+    "initializer_factor": Positive,
+}
+STYLE = {"rank": Annotated[int, Range(1, 4096)]}
+# What a network cannot do without, when it starts from nothing.
+NEEDED = {
+    "text": ("max_tokens", "d_model"),
+    "t2i": ("channels", "attention"),
+    "ssr_image": ("channels", "attention"),
+    "style": ("rank",),
+}
+
+
+@functools.cache
+def known_fields(kind: str) -> dict[str, Any]:
+    """The fields of a stage's kind, by name, with their types and ranges as `check_values` reads them."""
+    if kind == "text":
+        return TEXT
+    if kind == "style":
+        return STYLE
+    return _temporal_fields() if kind in ("base", "ssr") else _still_fields()
+
+
+def _still_fields() -> dict[str, Any]:
+    """UNetConfig's, with the levels as lists."""
+    fields = _ranged(UNetConfig) | {"activation": Activation, "time_embedding_act": Activation | None, "patch": Patch}
+    del fields["levels"], fields["temporal"]
+    levels = {
+        "channels": Annotated[tuple[Width, ...], Items(1, MOST_LEVELS)],
+        "attention": Annotated[tuple[bool, ...], Items(1, MOST_LEVELS)],
+        "layers": Layers,
+    }
+    return levels | fields
+
+
+def _temporal_fields() -> dict[str, Any]:
+    """TemporalConfig's; which levels are inflated how is decided by `temporal_config`."""
+    fields = _ranged(TemporalConfig) | {"attention_blocks": Layers, "halve": bool}
+    del fields["levels"]
+    return fields
+
+
+def _ranged(config: type) -> dict[str, Any]:
+    """A config's fields; what is a number there is a width, or a factor above 0."""
+    ranges = {int: Width, int | None: Width | None, float: Positive}
+    return {name: ranges.get(hint, hint) for name, hint in get_type_hints(config).items()}
+
+
+def check_network(where: str, kind: str, starts: bool, table: dict) -> None:
+    """Raise ValueError for a field that is unknown, missing or wrong. starts: from weights that there are already."""
+    check_values(f"{where}, network", table, known_fields(kind))
+    for name in NEEDED.get(kind, ()):
+        if name not in table and (not starts or kind == "style"):
+            raise ValueError(f"{where}, network lacks the field {name!r}.")
+    counts = [len(table[name]) for name in ("channels", "attention") if name in table]
+    if len(set(counts)) > 1:
+        raise ValueError(
+            f"{where}, network: channels and attention must have one entry per level each; got {counts[0]} and "
+            f"{counts[1]}."
+        )
