@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +21,8 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 def network_bytes(config: UNetConfig, frames: int, height: int, width: int, dtype: torch.dtype) -> int:
     """Peak activations of one evaluation on (3, frames, height, width), on the network's device."""
-    patches = -(-height // config.patch) * -(-width // config.patch)
+    sides = (-(-side // config.spatial_factor) * config.spatial_factor // config.patch for side in (height, width))
+    patches = math.prod(sides)  # of the frame as the network pads it
     return ACTIVATION_TENSORS * frames * patches * config.levels[0].channels * dtype.itemsize
 
 
