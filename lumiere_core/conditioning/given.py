@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 import torch
 
+from ..runtime.memory import require_frames_memory
 from .fitting import FITS, feather_mask, fit_mask, fit_video, grow_mask
 
 CONDITION_CHANNELS = 4  # C has three, M one
+CLIP_COPIES = 4  # that a condition takes while it is made
 MASKED = ("inpaint", "region")  # the modes that need a mask
 
 
@@ -58,6 +60,7 @@ class Given:
         """The condition of a clip of so many frames, size (height, width); grow and feather count times `scale`."""
         if frames < 1:
             raise ValueError(f"frames must be at least 1; got {frames}.")
+        require_frames_memory("A clip", frames, *size, copies=CLIP_COPIES)
         video, padding = fit_video(self.images, size, self.fit)
         clip, change_mask = MODES[self.mode](self, video, self._fitted_mask(size, scale), frames)
         return Condition(clip, torch.maximum(change_mask, padding))

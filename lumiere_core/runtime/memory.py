@@ -46,6 +46,12 @@ def require_clip_memory(
     require_memory(f"A clip of {frames} frames, {width} x {height} pixels ({kind}),", needed)
 
 
+def require_frames_memory(what: str, frames: int, height: int, width: int, copies: int = 1) -> None:
+    """Refuse frames (T, H, W, 3) in float32, so many times over, that would not fit the main memory."""
+    needed = copies * 4 * 3 * frames * height * width
+    require_memory(f"{what} of {frames} frames, {width} x {height} pixels,", {torch.device("cpu"): needed})
+
+
 def require_memory(what: str, needed: dict[torch.device, int]) -> None:
     """Raise ValueError if a device has less memory left than a run needs there."""
     for device, amount in needed.items():

@@ -196,6 +196,7 @@ def test_tiles_that_cover_the_frame_change_nothing(pipeline):
     "options, message",
     [
         ((SamplingOptions(), 1.1), "denoise must be 0, .* to 1, .*; got 1.1"),
+        ((SamplingOptions(steps=25), 1e-9), "denoise must be 0, .*, or at least 0.00025 with 25 steps; got 1e-09"),
         ((SamplingOptions(tile=8, tile_overlap=8),), "window must be larger than overlap.*rows"),
     ],
 )
