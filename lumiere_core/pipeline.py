@@ -13,7 +13,7 @@ import torch
 
 from .checkpoints import bundled
 from .checkpoints.format import CheckpointInfo, load_stunet
-from .conditioning.fitting import fit_video
+from .conditioning.fitting import FITS, fit_video
 from .conditioning.given import CONDITION_CHANNELS, Condition, Given
 from .conditioning.text import TextEncoder, load_text_encoder
 from .conditioning.vocabulary import check_prompt, taught
@@ -23,7 +23,7 @@ from .runtime.devices import resolve_device, resolve_dtype
 from .runtime.memory import available_bytes, clear_out_of_memory, require_clip_memory
 from .sampling import SamplingPlan, plan_sampling, run_on, sample_base, super_resolve
 from .style import Style, stylize
-from .video.tensors import frames_to_video, video_to_frames
+from .video.tensors import check_frames, frames_to_video, video_to_frames
 
 BASE_STAGE, SSR_STAGE = "base", "super-resolution"
 BASE_CHANNELS = (3, 3 + CONDITION_CHANNELS)  # a text-to-video net's, a conditional one's
@@ -48,11 +48,19 @@ class Clip:
 
 @dataclass(frozen=True)
 class Start:
-    """A video to start from (SDEdit): frames (T, H, W, 3) in [0, 1], of which `strength`, 0 to 1, is made anew."""
+    """A video to start from (SDEdit): frames (T, H, W, 3) in [0, 1], of which `strength`, 0 to 1, is made anew.
+
+    fit: how frames of another shape are made to fit, see FITS.
+    """
 
     frames: torch.Tensor
     strength: float = DEFAULT_STRENGTH
     fit: str = "crop"
+
+    def __post_init__(self):
+        check_frames(self.frames, "a video to start from")
+        if self.fit not in FITS:
+            raise ValueError(f"fit must be one of {', '.join(FITS)}; got {self.fit!r}.")
 
     def clip(self, plan: SamplingPlan) -> torch.Tensor:
         """Its first frames, fitted: (1, 3, T, H, W) in [-1, 1]."""
@@ -181,6 +189,7 @@ class LumierePipeline:
         Given a clip's `low_res`, and the prompt, seed, options and known pixels of that clip, it makes the clip's
         `frames` again.
         """
+        check_frames(low_res, "low_res")
         frames, height, width, _ = low_res.shape
         plan = self._ssr_plan(frames, (height, width), ssr)
         self._require_memory(self.ssr, plan)

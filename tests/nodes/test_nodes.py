@@ -154,6 +154,19 @@ def test_known_pixels_come_out_on_every_socket():
     assert torch.equal(shown[change == 0], video[change == 0])
 
 
+@pytest.mark.parametrize("mode", ["first_frame", "extend"])
+def test_a_mask_for_another_mode_stays_wired_and_is_said_to_do_nothing(mode):
+    """A saved graph runs on when its mode is changed."""
+    with pytest.warns(UserWarning, match=f"mask has no effect on {mode}"):
+        masked = build(mode, torch.ones(1, 8, 8, 3), torch.ones(1, 8, 8))
+    assert torch.equal(masked[4], build(mode, torch.ones(1, 8, 8, 3))[4])
+
+
+def test_more_images_for_another_mode_are_said_to_do_nothing():
+    with pytest.warns(UserWarning, match="more_images has no effect on first_frame"):
+        build("first_frame", torch.ones(1, 8, 8, 3), more=torch.ones(1, 8, 8, 3))
+
+
 def test_zero_is_the_images_own_size():
     *_, shown, _ = build("first_frame", torch.rand(1, 6, 10, 3), size=(0, 0))
     assert shown.shape == (12, 6, 10, 3)
