@@ -42,8 +42,14 @@ def _read_inputs(options: argparse.Namespace, fps: float) -> dict:
     from .given_files import read_given
 
     names = ("image", "keyframes", "extend", "inpaint", "region", "mask", "fit", "last", "grow", "feather")
-    given = read_given(fps, **{name: getattr(options, name) for name in names})
-    return {"given": given, "start": _read_start(options, fps)}
+    said = {name: getattr(options, name) for name in names}
+    start = _read_start(options, fps)
+    if start is not None:
+        said["fit"] = None  # it is of the start
+        for name in ("mask", "last", "grow", "feather"):
+            if said[name] is not None:
+                raise ValueError(f"{name} has no effect on an input video; leave it out.")
+    return {"given": read_given(fps, **said), "start": start}
 
 
 def _read_start(options: argparse.Namespace, fps: float):
@@ -55,7 +61,7 @@ def _read_start(options: argparse.Namespace, fps: float):
             raise ValueError("strength says how much of an input video is made anew; got no video.")
         return None
     strength = DEFAULT_STRENGTH if options.strength is None else options.strength
-    return Start(read_clip(options.input_video, fps), strength)
+    return Start(read_clip(options.input_video, fps), strength, "crop" if options.fit is None else options.fit)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -99,7 +105,7 @@ def _add_given_options(command: argparse.ArgumentParser) -> None:
     option("--input-video", type=Path, metavar="VIDEO", help="a video to make something else of, with its motion")
     option("--strength", type=float, help="how much of the input video is made anew, 0 to 1; default: 0.6")
     option("--mask", type=Path, metavar="FILE", help="image or video; white is generated, black is kept")
-    option("--fit", help="how images of another shape are made to fit: crop, pad or stretch; default: crop")
+    option("--fit", help="how images and videos of another shape are made to fit: crop, pad or stretch; default: crop")
     option("--last", type=int, metavar="N", help="how many of the video's last frames to go on from; default: all")
     option("--grow", type=int, metavar="N", help="pixels of the base video by which the mask is widened")
     option("--feather", type=int, metavar="N", help="pixels over which it then fades")

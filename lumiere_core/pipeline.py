@@ -13,7 +13,7 @@ import torch
 
 from .checkpoints import bundled
 from .checkpoints.format import CheckpointInfo, load_stunet
-from .conditioning.fitting import fit_video
+from .conditioning.fitting import FITS, fit_video
 from .conditioning.given import CONDITION_CHANNELS, Condition, Given
 from .conditioning.text import TextEncoder, load_text_encoder
 from .conditioning.vocabulary import check_prompt, taught
@@ -23,7 +23,7 @@ from .runtime.devices import resolve_device, resolve_dtype
 from .runtime.memory import available_bytes, clear_out_of_memory, require_clip_memory
 from .sampling import SamplingPlan, plan_sampling, run_on, sample_base, super_resolve
 from .style import Style, stylize
-from .video.tensors import frames_to_video, video_to_frames
+from .video.tensors import check_frames, frames_to_video, video_to_frames
 
 BASE_STAGE, SSR_STAGE = "base", "super-resolution"
 BASE_CHANNELS = (3, 3 + CONDITION_CHANNELS)  # a text-to-video net's, a conditional one's
@@ -48,11 +48,19 @@ class Clip:
 
 @dataclass(frozen=True)
 class Start:
-    """A video to start from (SDEdit): frames (T, H, W, 3) in [0, 1], of which `strength`, 0 to 1, is made anew."""
+    """A video to start from (SDEdit): frames (T, H, W, 3) in [0, 1], of which `strength`, 0 to 1, is made anew.
+
+    fit: how frames of another shape are made to fit, see FITS.
+    """
 
     frames: torch.Tensor
     strength: float = DEFAULT_STRENGTH
     fit: str = "crop"
+
+    def __post_init__(self):
+        check_frames(self.frames, "a video to start from")
+        if self.fit not in FITS:
+            raise ValueError(f"fit must be one of {', '.join(FITS)}; got {self.fit!r}.")
 
     def clip(self, plan: SamplingPlan) -> torch.Tensor:
         """Its first frames, fitted: (1, 3, T, H, W) in [-1, 1]."""
@@ -154,9 +162,14 @@ class LumierePipeline:
         self._require_memory(self.base, base_plan)
         _warn_of_unknown_words(self.base.info, prompt)
         with torch.inference_mode(), clear_out_of_memory("generate"):
+            # All that can be wrong with what is given is found before the first network runs.
+            run = self._options(self.base, BASE_STAGE, base_plan, progress) | _given_options(base_plan, given, start)
+            enlarge = self._ssr_options(ssr_plan, progress, given) if ssr_plan else {}
             texts = _encode([self.base, self.ssr] if ssr_plan else [self.base], prompt, negative)
-            low_res = self._generate(base_plan, texts, seed, progress, given, start)
-            video = self._upscale(ssr_plan, low_res, texts, seed, progress, given) if ssr_plan else low_res
+            low_res = sample_base(seed=seed, **_texts(texts, self.base), **run)
+            video = (
+                super_resolve(low_res=low_res, seed=seed, **_texts(texts, self.ssr), **enlarge) if ssr_plan else low_res
+            )
         small = video_to_frames(low_res)
         return Clip(video_to_frames(video) if ssr_plan else small, small, self.base.info.fps)
 
@@ -176,12 +189,14 @@ class LumierePipeline:
         Given a clip's `low_res`, and the prompt, seed, options and known pixels of that clip, it makes the clip's
         `frames` again.
         """
+        check_frames(low_res, "low_res")
         frames, height, width, _ = low_res.shape
         plan = self._ssr_plan(frames, (height, width), ssr)
         self._require_memory(self.ssr, plan)
         with torch.inference_mode(), clear_out_of_memory("upscale"):
-            texts = _encode([self.ssr], prompt, negative)
-            video = self._upscale(plan, frames_to_video(low_res), texts, seed, progress, given)
+            enlarge = self._ssr_options(plan, progress, given)
+            texts = _texts(_encode([self.ssr], prompt, negative), self.ssr)
+            video = super_resolve(low_res=frames_to_video(low_res), seed=seed, **texts, **enlarge)
         return video_to_frames(video)
 
     def _wants_ssr(self, wanted: bool | None, options: SamplingOptions) -> bool:
@@ -202,20 +217,8 @@ class LumierePipeline:
         config = model.network.config
         require_clip_memory(model.info.kind, config, plan.shape[2:], plan.window_size, self.device, self.dtype)
 
-    def _upscale(self, plan: SamplingPlan, low_res: torch.Tensor, texts, seed: int, progress, given: Given | None):
-        options, known = self._options(self.ssr, SSR_STAGE, plan, progress), self._known_at_full_size(plan, given)
-        return super_resolve(plan=plan, low_res=low_res, seed=seed, known=known, **_texts(texts, self.ssr), **options)
-
-    def _generate(self, plan: SamplingPlan, texts, seed: int, progress, given: Given | None, start: Start | None):
-        options = self._options(self.base, BASE_STAGE, plan, progress) | _texts(texts, self.base)
-        if start is not None:
-            options["start"] = start.clip(plan)
-        if given is None:
-            return sample_base(plan=plan, seed=seed, **options)
-        condition = given.condition(plan.frames, (plan.height, plan.width))
-        options |= {"known": condition, "condition": condition, "negative_condition": condition}
-        options |= {"start": condition.clip}  # what core's samplers start from, given BuildConditioningMask's latent
-        return sample_base(plan=plan, seed=seed, **options)
+    def _ssr_options(self, plan: SamplingPlan, progress: Progress | None, given: Given | None) -> dict:
+        return self._options(self.ssr, SSR_STAGE, plan, progress) | {"known": self._known_at_full_size(plan, given)}
 
     def _known_at_full_size(self, plan: SamplingPlan, given: Given | None) -> Condition | None:
         """What is known of the SSR's clip; nothing where the images would have to be enlarged themselves."""
@@ -228,7 +231,8 @@ class LumierePipeline:
     def _options(self, model: Model, stage: str, plan: SamplingPlan, progress: Progress | None) -> dict:
         """What both networks' runs have in common."""
         place = run_on(model.network, plan, self.device, self.dtype, available_bytes(self.device))
-        return place | {"info": model.info, "evaluated": partial(progress, stage) if progress else None}
+        evaluated = partial(progress, stage) if progress else None
+        return place | {"info": model.info, "plan": plan, "evaluated": evaluated}
 
 
 class _Loader:
@@ -284,6 +288,17 @@ def _encode(models: list[Model], prompt: str, negative: str) -> dict[TextEncoder
 def _texts(texts: dict[TextEncoder, torch.Tensor], model: Model) -> dict[str, torch.Tensor]:
     """What a model hears, with and without the prompt: (1, L, D) each."""
     return dict(zip(("text", "negative"), texts[model.encoder].chunk(2), strict=True))
+
+
+def _given_options(plan: SamplingPlan, given: Given | None, start: Start | None) -> dict:
+    """The keywords of `sample_base` for what is given of the clip."""
+    if start is not None:
+        return {"start": start.clip(plan)}
+    if given is None:
+        return {}
+    condition = given.condition(plan.frames, (plan.height, plan.width))
+    heard = {"known": condition, "condition": condition, "negative_condition": condition}
+    return heard | {"start": condition.clip}  # as core's samplers start from BuildConditioningMask's latent
 
 
 def _frames(frames: int | None, default: int, given: Given | None, start: Start | None) -> int:

@@ -30,6 +30,7 @@ from .diffusion import (
     finite_callback,
     initial_noise,
     keep_known,
+    least_denoise,
     multidiffusion,
     noised_start,
     plan_boxes,
@@ -116,6 +117,11 @@ def plan_sampling(
     if options.overlap is None:
         resolved = dataclasses.replace(resolved, overlap=_default_overlap(info, resolved.window))
     _check_options(resolved, info)
+    if 0 < denoise < least_denoise(resolved.steps):
+        raise ValueError(
+            f"denoise must be 0, all of the given clip, or at least {least_denoise(resolved.steps):g} with "
+            f"{resolved.steps} steps; got {denoise}."
+        )
     return SamplingPlan(**dataclasses.asdict(resolved), frames=frames, height=size[0], width=size[1], denoise=denoise)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from .checkpoints.format import load_info, load_tensors
+from .checkpoints.format import UntoldKind, load_info, load_tensors
 from .networks import STUNet
 from .networks.inflation import TEMPORAL_PREFIX
 
@@ -158,7 +158,7 @@ def _character(path: Path) -> str | None:
     """Only files that this pack made say it."""
     try:
         return load_info(path).training.get("character")
-    except ValueError:
+    except UntoldKind:
         return None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 from ..lumiere_core.conditioning.fitting import join_images
-from ..lumiere_core.conditioning.given import Given, masked_clip, parse_indices
+from ..lumiere_core.conditioning.given import MASKED, Given, masked_clip, parse_indices
 from ..lumiere_core.diffusion.options import LONGEST_CLIP
 from ..lumiere_core.video.tensors import video_to_frames
 from . import inputs
@@ -98,7 +100,9 @@ class BuildConditioningMask(io.ComfyNode):
         cls, positive, negative, images, frames, width, height, fit, mode, mask=None, more_images=None
     ) -> io.NodeOutput:  # fmt: skip
         images = frames_of_images(images)
-        if more_images is not None and mode["mode"] == "keyframes":
+        mask = _taken("mask", mask, mode["mode"], MASKED)
+        more_images = _taken("more_images", more_images, mode["mode"], ("keyframes",))
+        if more_images is not None:
             images = join_images([images, frames_of_images(more_images, "more_images")])
         given = Given(
             mode["mode"],
@@ -119,6 +123,14 @@ class BuildConditioningMask(io.ComfyNode):
             video_to_frames(masked_clip(condition)),
             condition.change_mask[0, 0],
         )
+
+
+def _taken(name: str, value, mode: str, modes: tuple[str, ...]):
+    """What a socket brings, for modes that take it. It may stay wired where another mode is tried, with a warning."""
+    if value is None or mode in modes:
+        return value
+    warnings.warn(f"BuildConditioningMask: {name} has no effect on {mode}.", stacklevel=3)
+    return None
 
 
 def _indices():

@@ -6,6 +6,7 @@ import torch
 
 from ..lumiere_core.conditioning.fitting import fit_video
 from ..lumiere_core.diffusion.options import LARGEST_SIDE, LONGEST_CLIP
+from ..lumiere_core.runtime.memory import require_frames_memory
 from ..lumiere_core.video.tensors import video_to_frames
 from . import inputs
 from .checks import frames_of_images, named, video_of_latent
@@ -33,7 +34,9 @@ class EmptyPixelVideo(io.ComfyNode):
         )
 
     @classmethod
+    @named("EmptyPixelVideo")
     def execute(cls, frames, width, height) -> io.NodeOutput:
+        require_frames_memory("A clip", frames, height, width)
         return io.NodeOutput({"samples": torch.zeros(1, 3, frames, height, width)})
 
 

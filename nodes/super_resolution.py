@@ -6,6 +6,7 @@ import torch
 
 from ..lumiere_core.conditioning.given import Condition
 from ..lumiere_core.diffusion.options import SamplingOptions
+from ..lumiere_core.runtime.memory import require_frames_memory
 from ..lumiere_core.sampling import plan_sampling, super_resolve
 from ..lumiere_core.video.tensors import frames_to_video, video_to_frames
 from . import host, inputs
@@ -55,6 +56,7 @@ class SSRConditioning(io.ComfyNode):
         low_res = frames_to_video(frames_of_images(images))
         values = {"lumiere_low_res": low_res, "lumiere_scale": scale, "lumiere_noise_level": chosen(noise_level, -1)}
         _, _, frames, height, width = low_res.shape
+        require_frames_memory("A clip", frames, height * scale, width * scale)
         latent = {"samples": torch.zeros(1, 3, frames, height * scale, width * scale)}
         return io.NodeOutput(*(with_values(conditioning, values) for conditioning in (positive, negative)), latent)
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..lumiere_core.runtime.memory import require_frames_memory
 from ..lumiere_core.runtime.outputs import atomic_path
 from ..lumiere_core.video.files import read_video, to_uint8, write_video
 from ..nodes.host.standalone import io
@@ -146,6 +147,9 @@ def ImageStitch(image1, direction, match_image_size, spacing_width, spacing_colo
             f"{tuple(image2.shape)}. ComfyUI resizes them."
         )
     count = max(len(image1), len(image2))
+    size = [count, *image1.shape[1:3]]
+    size[axis] += spacing_width + image2.shape[axis]
+    require_frames_memory("A stitched image", *size, copies=2)
     first, second = (torch.cat([x, x[-1:].repeat(count - len(x), 1, 1, 1)]) for x in (image1, image2))
     space = list(first.shape)
     space[axis] = spacing_width

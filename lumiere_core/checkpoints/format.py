@@ -6,78 +6,27 @@ diffusers) get their config from the tensors' shapes.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from dataclasses import dataclass, field
+import warnings
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..diffusion.options import KNOBS, SamplingOptions
-from ..diffusion.schedule import NoiseSchedule
+from ..diffusion.options import SamplingOptions
 from ..networks import STUNet, UNetConfig
 from ..networks.inference import infer_config
 from ..runtime.outputs import atomic_path, clear_write_errors
+from .metadata import METADATA_KEY, CheckpointInfo, checked_network
 
-METADATA_KEY = "lumiere"
-FORMAT = 1
 # What DeepFloyd samples its own networks with.
 IF_STAGE_ONE = SamplingOptions(steps=100, guidance=7.0)
 IF_STAGE_TWO = SamplingOptions(steps=50, guidance=4.0, noise_level=250)
-KINDS = ("t2i", "base", "ssr", "text", "style")
+UNTOLD = "untold"  # the kind of a whole file that is neither ours nor an IF U-Net: somebody's LoRA, for one
 
 
-@dataclass(frozen=True)
-class CheckpointInfo:
-    """What a checkpoint says of itself.
-
-    kind: t2i, base, ssr, text or style. config: of the network (UNetConfig.to_dict, or the T5 config for "text").
-    prediction: eps or v. thresholding: {"percentile", "maximum"} of dynamic thresholding, or None.
-    sampling: defaults, of which steps, guidance, sampler and scheduler are always said.
-    fps, frames, size: of the clips it was trained on; size is the frame's side in pixels (SSR: of its output).
-    scale: upscaling factor of an SSR. align_corners: how it upsamples the small clip, see `ssr.upsample`.
-    text_encoder: file name of the text encoder it hears.
-    training: free-form record: recipe, steps, kind of device, figures.
-    """
-
-    kind: str
-    config: dict
-    schedule: NoiseSchedule = field(default_factory=NoiseSchedule)
-    prediction: str = "eps"
-    thresholding: dict | None = None
-    sampling: SamplingOptions = SamplingOptions(steps=50, guidance=1.0, sampler="dpmpp_2m", scheduler="normal")
-    fps: float = 16.0
-    frames: int = 80
-    size: int = 64
-    scale: int = 1
-    align_corners: bool = True
-    text_encoder: str | None = None
-    training: dict = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """The options of `sampling` stand beside the other fields, as they did when they were fields."""
-        fields = dataclasses.asdict(self)
-        sampling = fields.pop("sampling")
-        return json.dumps({"format": FORMAT, **fields, **sampling})
-
-    @classmethod
-    def from_json(cls, text: str, path: Path) -> CheckpointInfo:
-        try:
-            data = dict(json.loads(text))
-            if data.pop("format", FORMAT) > FORMAT:
-                raise ValueError("it was written by a newer version of this pack; update the pack")
-            data["schedule"] = NoiseSchedule(**data["schedule"])
-            said = SamplingOptions(**{name: data.pop(name) for name in KNOBS if name in data})
-            info = cls(**data, sampling=said.over(cls.sampling))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}: the metadata key {METADATA_KEY!r} is not what this pack writes: {error}."
-            ) from error
-        if info.kind not in KINDS:
-            raise ValueError(f"{path}: kind must be one of {', '.join(KINDS)}; got {info.kind!r}.")
-        return info
+class UntoldKind(ValueError):
+    """The file is whole, and nothing in it says what it is."""
 
 
 def save_checkpoint(path: str | Path, tensors: dict[str, torch.Tensor], info: CheckpointInfo) -> None:
@@ -96,6 +45,17 @@ def load_info(path: str | Path) -> CheckpointInfo:
             return CheckpointInfo.from_json(text, path)
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     return _inferred_info(path, shapes)
+
+
+def kind_to_list(path: str | Path) -> str | None:
+    """A file's kind, UNTOLD, or None, with a warning, for a file that cannot be used: it should hide itself alone."""
+    try:
+        return load_info(path).kind
+    except UntoldKind:
+        return UNTOLD
+    except (ValueError, OSError) as error:
+        warnings.warn(f"left out of the lists of checkpoints: {error}", stacklevel=2)
+        return None
 
 
 def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:
@@ -119,17 +79,24 @@ def load_stunet(
     """A U-Net whose kind is one of `kinds`, in eval mode. Missing, unexpected or misshapen tensors are an error."""
     info, tensors = load_checkpoint(path)
     require_kind(info, kinds, path)
-    network = STUNet(network_config(info, path), dtype=dtype, device="meta")  # no memory for weights to be overwritten
-    check_tensors(network.state_dict(), tensors, path)
+    network = meta_network(info, tensors, path, dtype)
     network.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
     return info, network.to(device=device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
 
 
-def network_config(info: CheckpointInfo, path: str | Path) -> UNetConfig:
-    try:
-        return UNetConfig.from_dict(info.config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: the network's config is not one that this pack knows: {error}") from error
+def meta_network(info: CheckpointInfo, tensors: dict[str, torch.Tensor], path: str | Path, dtype=None) -> STUNet:
+    """The network that the metadata describe, without weights, which cost no memory before they are there.
+
+    Raises ValueError where the tensors are not the network's.
+    """
+    config = UNetConfig.from_dict(info.config)
+    if config.least_tensors > len(tensors):  # so that no time is spent on building what cannot be
+        raise ValueError(
+            f"{path}: a network of its config has at least {config.least_tensors} tensors; the file has {len(tensors)}."
+        )
+    network = STUNet(config, dtype=dtype, device="meta")
+    check_tensors(network.state_dict(), tensors, path)
+    return network
 
 
 def require_kind(info: CheckpointInfo, kinds: tuple[str, ...], path: str | Path) -> None:
@@ -168,20 +135,23 @@ def _open(path: Path):
         return safe_open(str(path), framework="pt")
     except SafetensorError as error:
         raise ValueError(f"{path}: not a whole safetensors file ({error}). Download or copy it again.") from error
+    except OSError as error:
+        raise ValueError(f"{path}: the file cannot be read ({error}).") from error
 
 
 def _inferred_info(path: Path, shapes: dict[str, tuple[int, ...]]) -> CheckpointInfo:
     try:
         config = infer_config(shapes)
+        stage_two = config.noise_level_embedding
+        info = CheckpointInfo(
+            kind="ssr" if stage_two else "t2i",
+            config=config.to_dict(),
+            thresholding={"percentile": 0.95, "maximum": 1.0 if stage_two else 1.5},
+            sampling=(IF_STAGE_TWO if stage_two else IF_STAGE_ONE).over(CheckpointInfo.sampling),
+            frames=1,
+            size=256 if stage_two else 64,
+            scale=4 if stage_two else 1,
+        )
+        return checked_network(info)
     except ValueError as error:
-        raise ValueError(f"{path}: neither metadata of this pack nor a DeepFloyd IF U-Net: {error}") from error
-    stage_two = config.noise_level_embedding
-    return CheckpointInfo(
-        kind="ssr" if stage_two else "t2i",
-        config=config.to_dict(),
-        thresholding={"percentile": 0.95, "maximum": 1.0 if stage_two else 1.5},
-        sampling=(IF_STAGE_TWO if stage_two else IF_STAGE_ONE).over(CheckpointInfo.sampling),
-        frames=1,
-        size=256 if stage_two else 64,
-        scale=4 if stage_two else 1,
-    )
+        raise UntoldKind(f"{path}: neither metadata of this pack nor a DeepFloyd IF U-Net: {error}") from error

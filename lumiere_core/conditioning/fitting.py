@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from ..runtime.memory import require_frames_memory
 from ..video.tensors import frames_to_video, video_to_frames
 
 FITS = ("crop", "pad", "stretch")
@@ -58,20 +59,27 @@ def grow_mask(mask: torch.Tensor, pixels: int) -> torch.Tensor:
     """Widen a mask (N, H, W) by so many pixels in all directions; a negative number narrows it."""
     if pixels < 0:
         return 1 - grow_mask(1 - mask, -pixels)
-    return F.max_pool2d(mask[:, None], 2 * pixels + 1, stride=1, padding=pixels)[:, 0] if pixels else mask
+    pixels = min(pixels, max(mask.shape[-2:]))  # more reaches no farther
+    # Across and then down: the same as over a square, in a time that grows with its side and not with its area.
+    across = F.max_pool2d(mask[:, None], (1, 2 * pixels + 1), stride=1, padding=(0, pixels))
+    return F.max_pool2d(across, (2 * pixels + 1, 1), stride=1, padding=(pixels, 0))[:, 0]
 
 
 def feather_mask(mask: torch.Tensor, pixels: int) -> torch.Tensor:
     """Let a mask (N, H, W) fade to 0 over about so many pixels outside of it; inside it stays as it is."""
     if not pixels:
         return mask
-    radius = (pixels + 1) // 2
-    blurred = F.avg_pool2d(
-        grow_mask(mask, radius)[:, None], 2 * radius + 1, stride=1, padding=radius, count_include_pad=False
-    )[:, 0]
+    radius = min((pixels + 1) // 2, max(mask.shape[-2:]))
+    blurred = _sum_around(grow_mask(mask, radius), radius) / _sum_around(torch.ones_like(mask[:1]), radius)
     # Sums round: only what has nothing of the mask near it is exactly 0, and what lies within it exactly 1.
     blurred = torch.where(grow_mask(mask, 2 * radius) == 0, 0.0, blurred)
     return torch.maximum(blurred.clamp(0, 1), mask)
+
+
+def _sum_around(mask: torch.Tensor, radius: int) -> torch.Tensor:
+    """The sum of a square around each pixel, of what lies in the mask (N, H, W)."""
+    across = F.avg_pool2d(mask[:, None], (1, 2 * radius + 1), 1, (0, radius), divisor_override=1)
+    return F.avg_pool2d(across, (2 * radius + 1, 1), 1, (radius, 0), divisor_override=1)[:, 0]
 
 
 def _fit(planes: torch.Tensor, size: tuple[int, int], fit: str, border: float) -> torch.Tensor:
@@ -94,6 +102,7 @@ def _fit(planes: torch.Tensor, size: tuple[int, int], fit: str, border: float) -
 def _resize(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     if tuple(planes.shape[-2:]) == tuple(size):
         return planes
+    require_frames_memory("A resized copy", planes.shape[1], *size)
     return F.interpolate(planes, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 

@@ -13,10 +13,15 @@ from typing import NamedTuple
 
 import torch
 
+from ..runtime.memory import require_frames_memory
+from ..video.tensors import check_frames
 from .fitting import FITS, feather_mask, fit_mask, fit_video, grow_mask
 
 CONDITION_CHANNELS = 4  # C has three, M one
+CLIP_COPIES = 4  # that a condition takes while it is made
 MASKED = ("inpaint", "region")  # the modes that need a mask
+# Of what is said beside images and fit, which modes take it.
+USED_BY = {"mask": MASKED, "grow": MASKED, "feather": MASKED, "last": ("extend",), "indices": ("keyframes",)}
 
 
 class Condition(NamedTuple):
@@ -34,6 +39,7 @@ class Given:
     clip's end. mask: (1 or N, h, w), 1 where pixels are generated. fit: how images of another shape are made to fit;
     what padding adds is generated. last: of a video to be extended, how many of its last frames the clip starts with,
     0 for all. grow, feather: pixels by which the mask is widened, and over which it then fades.
+    Raises ValueError for what has no effect on the mode, too.
     """
 
     mode: str
@@ -49,6 +55,11 @@ class Given:
         for name, value, known in (("mode", self.mode, MODES), ("fit", self.fit, FITS)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}.")
+        check_frames(self.images, "images")
+        for name, modes in USED_BY.items():
+            value = getattr(self, name)
+            if self.mode not in modes and (isinstance(value, torch.Tensor) or value not in (None, 0, (0,))):
+                raise ValueError(f"{name} has no effect on {self.mode}; leave it out. It is for {' and '.join(modes)}.")
         if self.mode in MASKED and self.mask is None:
             raise ValueError(f"{self.mode} needs a mask, 1 where pixels are to be generated; got none.")
         if self.last < 0 or self.feather < 0:
@@ -58,6 +69,7 @@ class Given:
         """The condition of a clip of so many frames, size (height, width); grow and feather count times `scale`."""
         if frames < 1:
             raise ValueError(f"frames must be at least 1; got {frames}.")
+        require_frames_memory("A clip", frames, *size, copies=CLIP_COPIES)
         video, padding = fit_video(self.images, size, self.fit)
         clip, change_mask = MODES[self.mode](self, video, self._fitted_mask(size, scale), frames)
         return Condition(clip, torch.maximum(change_mask, padding))
@@ -67,7 +79,7 @@ class Given:
         return all(given >= side for given, side in zip(self.images.shape[1:3], size, strict=True))
 
     def _fitted_mask(self, size: tuple[int, int], scale: int) -> torch.Tensor | None:
-        if self.mask is None or self.mode not in MASKED:
+        if self.mask is None:
             return None
         mask = fit_mask(self.mask, tuple(self.images.shape[1:3]), size, self.fit)
         _warn_of_constant(mask, self.mode)

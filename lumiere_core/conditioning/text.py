@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from ..checkpoints.format import CheckpointInfo, load_checkpoint, load_exactly, require_kind
+from ..checkpoints.format import CheckpointInfo, check_tensors, load_checkpoint, load_exactly, require_kind
+from ..checkpoints.metadata import BYTE_LEVEL
 
-BYTE_LEVEL = "byte-level"  # the tokenizer without a vocabulary file: a token is a UTF-8 byte
 IF_MAX_TOKENS = 77  # what DeepFloyd IF was trained with
 
 
@@ -74,14 +74,13 @@ def load_text_encoder(path: str | Path, device="cpu", dtype: torch.dtype = torch
 def _load_file(path: Path) -> TextEncoder:
     info, tensors = load_checkpoint(path)
     require_kind(info, ("text",), path)
-    config = dict(info.config)
-    if config.pop("tokenizer", None) != BYTE_LEVEL or "max_tokens" not in config:
-        raise ValueError(f"{path}: its metadata must name max_tokens and the tokenizer {BYTE_LEVEL!r}.")
-    max_tokens = config.pop("max_tokens")
-    encoder = build_text_encoder(config, max_tokens)
+    config = {name: value for name, value in info.config.items() if name not in ("tokenizer", "max_tokens")}
     # T5 ties its embedding under two names; the file holds it once.
     if "shared.weight" in tensors:
         tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"]
+    with torch.device("meta"):  # what the metadata say should not cost memory before the tensors agree
+        check_tensors(build_text_encoder(config, 1).model.state_dict(), tensors, path)
+    encoder = build_text_encoder(config, info.config["max_tokens"])
     load_exactly(encoder.model, tensors, path)
     return encoder
 

@@ -18,7 +18,7 @@ from .samplers import (
 )
 from .schedule import BETAS, NoiseSchedule
 from .sdedit import noised_start
-from .spacing import SPACINGS, sampling_sigmas
+from .spacing import SPACINGS, least_denoise, sampling_sigmas
 from .thresholding import dynamic_threshold, threshold
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "finite_callback",
     "initial_noise",
     "keep_known",
+    "least_denoise",
     "multidiffusion",
     "noised_start",
     "paste",

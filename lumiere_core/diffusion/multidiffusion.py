@@ -10,6 +10,7 @@ predictions that cover the pixel, or sum_i w_i Phi_i / sum_i w_i with weights. P
 samples: averaging a stochastic sampler's steps would also average its noise away.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
+
+MOST_WINDOWS = 100_000
 
 
 class Window(NamedTuple):
@@ -39,7 +42,7 @@ def plan_windows(frames: int, window: int, overlap: int, loop: bool = False) -> 
     windows wrap around, so that the end of the clip leads into its start; a clip of at most `window` frames is two
     windows of its own length, half a clip apart.
 
-    Raises ValueError unless frames >= 1 and window > overlap >= 0.
+    Raises ValueError unless frames >= 1 and window > overlap >= 0, and for more than MOST_WINDOWS.
     """
     return [Window(span) for span in _spans("frames", frames, window, overlap, loop)]
 
@@ -59,6 +62,7 @@ def plan_boxes(
         _spans("rows", size[1], box[1], overlap[1]),
         _spans("columns", size[2], box[2], overlap[2]),
     )
+    _check_count(math.prod(map(len, spans)))
     return [Window(*ranges) for ranges in product(*spans)]
 
 
@@ -164,13 +168,21 @@ def _spans(axis: str, length: int, window: int, overlap: int, loop: bool = False
         starts = [0, length // 2] if loop and length > 1 else [0]
         return [(start, start + length) for start in starts]
     stride = window - overlap
+    gaps = -(-(length if loop else length - window) // stride)
+    _check_count(gaps)
     if loop:
-        count = -(-length // stride)
-        starts = [i * length // count for i in range(count)]
+        starts = [i * length // gaps for i in range(gaps)]
     else:
-        gaps = -(-(length - window) // stride)
         starts = [i * (length - window) // gaps for i in range(gaps + 1)]
     return [(start, start + window) for start in starts]
+
+
+def _check_count(windows: int) -> None:
+    if windows > MOST_WINDOWS:
+        raise ValueError(
+            f"MultiDiffusion: at most {MOST_WINDOWS} windows can be fused; got {windows}. Use larger windows or tiles, "
+            "or less overlap."
+        )
 
 
 def _pieces(window: Window, shape: Sequence[int]) -> Iterator[tuple[slice, slice, slice]]:

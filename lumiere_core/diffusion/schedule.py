@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..runtime.records import Choice, Range, Record
 
 
 def _squaredcos_betas(timesteps: int) -> np.ndarray:
@@ -33,31 +36,23 @@ BETAS = {
 
 
 @dataclass(frozen=True)
-class NoiseSchedule:
+class NoiseSchedule(Record):
     """A variance-preserving schedule of `timesteps` noise levels, seen in k-diffusion's sigma space.
 
     sigma = sqrt((1 - abar) / abar), so that x = x0 + sigma * noise. The three fields are the whole schedule:
     `dataclasses.asdict` gives JSON and `NoiseSchedule(**json)` gives the schedule back.
 
     name: squaredcos_cap_v2 (the default, DeepFloyd IF's), linear or scaled_linear; betas as diffusers makes them.
-    timesteps: number of training timesteps, at least 2.
+    timesteps: number of training timesteps, 2 to 10,000.
     shift: multiplies every sigma, moving log-SNR by -2 log(shift) (Hoogeboom et al. 2023, "simple diffusion",
         sec. 3.1). Larger frames need a shift above 1; 1.0 leaves the schedule alone.
 
-    Raises ValueError for an unknown name, too few timesteps or a shift that is not positive and finite.
+    Raises ValueError for an unknown name, and for timesteps or a shift (0.001 to 1000) out of range.
     """
 
-    name: str = "squaredcos_cap_v2"
-    timesteps: int = 1000
-    shift: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.name not in BETAS:
-            raise ValueError(f"NoiseSchedule: name must be one of {', '.join(BETAS)}; got {self.name!r}.")
-        if self.timesteps < 2:
-            raise ValueError(f"NoiseSchedule: timesteps must be at least 2; got {self.timesteps}.")
-        if not (0 < self.shift < float("inf")):
-            raise ValueError(f"NoiseSchedule: shift must be positive and finite; got {self.shift}.")
+    name: Annotated[str, Choice(tuple(BETAS))] = "squaredcos_cap_v2"
+    timesteps: Annotated[int, Range(2, 10_000)] = 1000
+    shift: Annotated[float, Range(1e-3, 1e3)] = 1.0
 
     @cached_property
     def alphas_cumprod(self) -> np.ndarray:

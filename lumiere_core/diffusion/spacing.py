@@ -7,24 +7,33 @@ from torch import Tensor
 
 from .schedule import NoiseSchedule
 
+MOST_SIGMAS = 100_000  # of which a run takes the last ones
+
+
+def least_denoise(steps: int) -> float:
+    """Of how little a run of so many steps can still be a part."""
+    return steps / MOST_SIGMAS
+
 
 def sampling_sigmas(schedule: NoiseSchedule, spacing: str, steps: int, denoise: float = 1.0) -> Tensor:
     """The sigmas of a run, float32 (steps + 1,) on the CPU, descending and ending in 0.
 
     spacing: normal, simple, sgm_uniform or karras.
     steps: number of sampler steps, at least 1.
-    denoise: in (0, 1]; below 1 the run starts part of the way, keeping the last `steps` of int(steps / denoise)
-        steps (SDEdit's strength, as KSampler counts it).
+    denoise: up to 1; below 1 the run starts part of the way, keeping the last `steps` of int(steps / denoise) steps
+        (SDEdit's strength, as KSampler counts it). At least `least_denoise(steps)`.
 
     "normal" on a schedule whose smallest sigma is within 1e-5 of zero ends on that sigma itself, as in core.
-    Raises ValueError for an unknown spacing, steps below 1, or denoise outside (0, 1].
+    Raises ValueError for an unknown spacing, steps below 1, or denoise out of range.
     """
     if spacing not in SPACINGS:
         raise ValueError(f"sampling_sigmas: spacing must be one of {', '.join(SPACINGS)}; got {spacing!r}.")
     if steps < 1:
         raise ValueError(f"sampling_sigmas: steps must be at least 1; got {steps}.")
-    if not 0 < denoise <= 1:
-        raise ValueError(f"sampling_sigmas: denoise must be above 0 and at most 1; got {denoise}.")
+    if not least_denoise(steps) <= denoise <= 1:
+        raise ValueError(
+            f"sampling_sigmas: denoise must be {least_denoise(steps):g} to 1 with {steps} steps; got {denoise}."
+        )
     if denoise > 0.9999:
         return SPACINGS[spacing](schedule, steps)
     return SPACINGS[spacing](schedule, int(steps / denoise))[-(steps + 1) :]

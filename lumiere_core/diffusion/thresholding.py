@@ -17,15 +17,20 @@ def dynamic_threshold(denoise: Denoiser, percentile: float = 0.95, maximum: floa
 
     Not linear: it belongs after window fusion and after guidance. Raises ValueError for figures out of range.
     """
-    if not 0 < percentile < 1:
-        raise ValueError(f"dynamic_threshold: percentile must be between 0 and 1, as 0.95; got {percentile}.")
-    if maximum < 1:
-        raise ValueError(f"dynamic_threshold: maximum must be at least 1; got {maximum}.")
+    check_threshold(percentile, maximum)
 
     def bounded(x: Tensor, sigma: Tensor, **conditioning: Any) -> Tensor:
         return threshold(denoise(x, sigma, **conditioning), percentile, maximum)
 
     return bounded
+
+
+def check_threshold(percentile: float, maximum: float) -> None:
+    """Raise ValueError for figures out of range; see `dynamic_threshold`."""
+    if not 0 < percentile < 1:
+        raise ValueError(f"dynamic_threshold: percentile must be between 0 and 1, as 0.95; got {percentile}.")
+    if not maximum >= 1:
+        raise ValueError(f"dynamic_threshold: maximum must be at least 1; got {maximum}.")
 
 
 def threshold(x0: Tensor, percentile: float, maximum: float) -> Tensor:

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from typing import Annotated
+
+from ..runtime.records import Choice, Range, Record
+from .operations import ACTIVATIONS
+
+# More than any network has; so that what a file says of itself cannot fill the memory, or take an hour to build.
+MOST_LEVELS = 8
+Width = Annotated[int, Range(1, 2**16)]
+Count = Annotated[int, Range(1, 32)]
+Factor = Annotated[float, Range(1e-3, 1e3)]
+Activation = Annotated[str, Choice(tuple(ACTIVATIONS))]
 
 CROSS_NORM_GROUPS = 32  # of the norm over the text inside the U-Net; fixed in DeepFloyd IF
 
 
 @dataclass(frozen=True)
-class LevelConfig:
+class LevelConfig(Record):
     """One resolution of the U-Net, finest first.
 
     channels: width. layers: residual units on the way down (one more on the way up).
     attention: whether each unit ends in attention over the frame's pixels and the text.
     """
 
-    channels: int
-    layers: int = 1
+    channels: Width
+    layers: Count = 1
     attention: bool = False
 
 
 @dataclass(frozen=True)
-class TemporalLevelConfig:
+class TemporalLevelConfig(Record):
     """What inflation adds at one level.
 
     kind: "conv" (every level but the coarsest) or "attention" (the coarsest), Sec. 3.1 of the paper.
@@ -34,7 +44,7 @@ class TemporalLevelConfig:
 
 
 @dataclass(frozen=True)
-class TemporalConfig:
+class TemporalConfig(Record):
     """The temporal half. One entry per U-Net level, finest first.
 
     attention_blocks (L in the paper) and attention_head_dim are unpublished: our choice.
@@ -45,9 +55,9 @@ class TemporalConfig:
     """
 
     levels: tuple[TemporalLevelConfig, ...]
-    attention_blocks: int = 1
-    attention_head_dim: int = 32
-    embedding_dim: int = 128
+    attention_blocks: Count = 1
+    attention_head_dim: Width = 32
+    embedding_dim: Width = 128
     position: bool = False
 
     @property
@@ -55,13 +65,9 @@ class TemporalConfig:
         """Total temporal compression N: the coarsest level holds ceil(T / N) frames."""
         return 2 ** sum(level.halve for level in self.levels)
 
-    @classmethod
-    def from_dict(cls, data: dict) -> TemporalConfig:
-        return _build(cls, {**data, "levels": tuple(_build(TemporalLevelConfig, level) for level in data["levels"])})
-
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Record):
     """A DeepFloyd-IF-style U-Net; `temporal=None` is the text-to-image (or image SSR) net itself.
 
     Names follow the idea, the tensors follow diffusers' UNet2DConditionModel.
@@ -73,24 +79,25 @@ class UNetConfig:
     """
 
     levels: tuple[LevelConfig, ...]
-    in_channels: int = 3
-    out_channels: int = 3
-    text_dim: int = 64
-    cross_attention_dim: int | None = None
-    attention_head_dim: int = 32
-    pooled_text_heads: int = 4
-    norm_groups: int = 8
-    time_embedding_dim: int | None = None
-    time_embedding_act: str | None = None
+    in_channels: Width = 3
+    out_channels: Width = 3
+    text_dim: Width = 64
+    cross_attention_dim: Width | None = None
+    attention_head_dim: Width = 32
+    pooled_text_heads: Width = 4
+    norm_groups: Width = 8
+    time_embedding_dim: Width | None = None
+    time_embedding_act: Activation | None = None
     skip_time_act: bool = False
-    resnet_scale_factor: float = 1.0
-    mid_scale_factor: float = 1.0
+    resnet_scale_factor: Factor = 1.0
+    mid_scale_factor: Factor = 1.0
     noise_level_embedding: bool = False
-    activation: str = "gelu"
-    patch: int = 1
+    activation: Activation = "gelu"
+    patch: Annotated[int, Range(1, 64)] = 1
     temporal: TemporalConfig | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         _check(self)
 
     @property
@@ -106,35 +113,23 @@ class UNetConfig:
         """Height and width are padded to a multiple of this."""
         return self.patch * 2 ** (len(self.levels) - 1)
 
-    def to_dict(self) -> dict:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict) -> UNetConfig:
-        """Inverse of `to_dict` (JSON turns tuples into lists). Unknown keys are an error that names them."""
-        data = dict(data)
-        data["levels"] = tuple(_build(LevelConfig, level) for level in data["levels"])
-        if data.get("temporal") is not None:
-            data["temporal"] = TemporalConfig.from_dict(data["temporal"])
-        return _build(cls, data)
-
-
-def _build(cls, data: dict):
-    known = {field.name for field in dataclasses.fields(cls)}
-    unknown = sorted(set(data) - known)
-    if unknown:
-        raise ValueError(
-            f"{cls.__name__}: unknown field {', '.join(unknown)}; known fields are {', '.join(sorted(known))}. "
-            "The file may need a newer version of this pack."
-        )
-    return cls(**data)
+    @property
+    def least_tensors(self) -> int:
+        """No network of this config has fewer: a bound that costs nothing. A block of any sort has eight or more."""
+        units = [2 * level.layers + 1 for level in self.levels]
+        temporal = self.temporal
+        if temporal is None:
+            return 8 * sum(units)
+        inflated = [1 + temporal.attention_blocks * (level.kind == "attention") for level in temporal.levels]
+        return 8 * sum(count * each for count, each in zip(units, inflated, strict=True))
 
 
 def _check(config: UNetConfig) -> None:
-    if not config.levels:
-        raise ValueError("UNetConfig: at least one level is needed; got none.")
-    if config.patch < 1:
-        raise ValueError(f"UNetConfig: patch must be at least 1; got {config.patch}.")
+    if not 1 <= len(config.levels) <= MOST_LEVELS:
+        got = len(config.levels) or "none"
+        raise ValueError(f"UNetConfig: at least one level is needed, and at most {MOST_LEVELS}; got {got}.")
+    if config.levels[0].channels % 2:
+        raise ValueError(f"UNetConfig: channels of level 0 must be even; got {config.levels[0].channels}.")
     for index, level in enumerate(config.levels):
         if level.channels % config.norm_groups:
             raise ValueError(

@@ -7,6 +7,8 @@ from .config import LevelConfig, UNetConfig
 IF_HEAD_DIM = 64
 IF_POOLED_TEXT_HEADS = 64
 IF_NORM_GROUPS = 32
+# Whose shapes are read.
+MATRICES = ("conv_in.weight", "conv_out.weight", "conv1.weight", "hid_proj.weight", "linear_1.weight")
 # sqrt(2) as DeepFloyd's stage II writes it.
 IF_STAGE_TWO_SCALE = 1.4142271248762552
 
@@ -17,9 +19,12 @@ def infer_config(shapes: dict[str, tuple[int, ...]]) -> UNetConfig:
     What no shape tells (head width 64, 32 norm groups, stage II's scale factors) is taken from the published models.
     """
     required = ("conv_in.weight", "conv_out.weight", "encoder_hid_proj.weight", "time_embedding.linear_1.weight")
-    missing = [name for name in required if name not in shapes]
-    if missing:
-        raise ValueError(f"tensor {missing[0]} is missing.")
+    for name in required:
+        if name not in shapes:
+            raise ValueError(f"tensor {name} is missing.")
+    for name, shape in shapes.items():
+        if name.endswith(MATRICES) and len(shape) < 2:
+            raise ValueError(f"tensor {name} must have two dimensions or more; got shape {shape}.")
     if any(name.startswith("temporal.") for name in shapes):
         raise ValueError("it has temporal tensors but no metadata to say how they are used.")
     levels, index = [], 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +21,8 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 def network_bytes(config: UNetConfig, frames: int, height: int, width: int, dtype: torch.dtype) -> int:
     """Peak activations of one evaluation on (3, frames, height, width), on the network's device."""
-    patches = -(-height // config.patch) * -(-width // config.patch)
+    sides = (-(-side // config.spatial_factor) * config.spatial_factor // config.patch for side in (height, width))
+    patches = math.prod(sides)  # of the frame as the network pads it
     return ACTIVATION_TENSORS * frames * patches * config.levels[0].channels * dtype.itemsize
 
 
@@ -42,6 +44,12 @@ def require_clip_memory(
     needed = {torch.device("cpu"): clip_bytes(*clip)}
     needed[device] = needed.get(device, 0) + network_bytes(config, *window, dtype)
     require_memory(f"A clip of {frames} frames, {width} x {height} pixels ({kind}),", needed)
+
+
+def require_frames_memory(what: str, frames: int, height: int, width: int, copies: int = 1) -> None:
+    """Refuse frames (T, H, W, 3) in float32, so many times over, that would not fit the main memory."""
+    needed = copies * 4 * 3 * frames * height * width
+    require_memory(f"{what} of {frames} frames, {width} x {height} pixels,", {torch.device("cpu"): needed})
 
 
 def require_memory(what: str, needed: dict[torch.device, int]) -> None:

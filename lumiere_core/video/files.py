@@ -104,6 +104,8 @@ def resample_fps(frames: torch.Tensor, fps: float, target: float) -> torch.Tenso
 def to_uint8(frames) -> np.ndarray:
     """(T, H, W, 3 or 4) in [0, 1] -> the same in 0..255, rounded."""
     frames = torch.as_tensor(frames)
+    if not frames.is_floating_point():
+        raise ValueError(f"write_video: frames must be floats, 0 to 1; got {frames.dtype}. Divide 8-bit values by 255.")
     if frames.ndim != 4 or frames.shape[-1] not in (3, 4) or not frames.numel():
         raise ValueError(f"write_video: frames must have shape (T, H, W, 3 or 4); got {tuple(frames.shape)}.")
     return frames.float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8).numpy()

@@ -128,6 +128,13 @@ BAD_OPTIONS = [
     ("--image {image} --extend {video}", "only one of first_frame, extend can be given at once"),
     ("--image {image} --input-video {video}", "cannot both be given"),
     ("--image missing.png", "missing.png: no such file"),
+    ("--image {image} --mask {mask}", "mask has no effect on first_frame; leave it out"),
+    ("--image {image} --last 2", "last has no effect on first_frame"),
+    ("--image {image} --grow 2", "grow has no effect on first_frame"),
+    ("--keyframe {image}@0 --feather 2", "feather has no effect on keyframes"),
+    ("--input-video {video} --mask {mask}", "mask has no effect on an input video; leave it out"),
+    ("--input-video {video} --last 2", "last has no effect on an input video"),
+    ("--input-video {video} --fit zoom", "fit must be one of crop, pad, stretch; got 'zoom'"),
     ("--image {image} --fit zoom", "fit must be one of crop, pad, stretch; got 'zoom'"),
     ("--inpaint {video}", "inpaint needs a mask"),
     ("--region {image} --mask {video}", "mask must be one for all frames, or one for each of the 12; got 8"),
@@ -204,6 +211,15 @@ def test_outside_its_region_a_cinemagraph_stands_still(run, tmp_path, media):
 def test_a_video_is_made_something_else_of(run, tmp_path, media):
     assert run("--input-video", media["video"], "--strength", 0.3, "--no-ssr", output="clip/")[0] == 0
     assert written(tmp_path).shape == (8, 8, 8, 3)
+
+
+def test_a_video_of_another_shape_is_fitted_as_asked(run, tmp_path, media):
+    clips = {}
+    for fit in ("crop", "pad"):
+        options = ["--input-video", media["video"], "--strength", 0, "--size", "8x16", "--no-ssr", "--fit", fit]
+        assert run(*options, output="clip/")[0] == 0
+        clips[fit] = written(tmp_path)
+    assert (clips["pad"][:, :4] - 0.5).abs().max() < 0.01 < (clips["crop"][:, :4] - 0.5).abs().max()  # mid-grey borders
 
 
 def test_a_long_clip_that_loops(run, tmp_path):

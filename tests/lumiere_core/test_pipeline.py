@@ -86,6 +86,12 @@ def test_upscale_repeats_the_second_stage(pipeline):
     torch.testing.assert_close(again, clip.frames, atol=2e-3, rtol=0)
 
 
+def test_upscale_takes_frames_as_floats_without_alpha(pipeline):
+    for frames in (torch.zeros(2, 8, 8, 3, dtype=torch.uint8), torch.zeros(2, 8, 8, 4), torch.zeros(8, 8, 3)):
+        with pytest.raises(ValueError, match="low_res must "):
+            pipeline.upscale(frames, "a star")
+
+
 def test_text_to_image_checkpoints_make_images(tiny):
     images = LumierePipeline.load(tiny.t2i, device="cpu", dtype="float32", super_resolution=False)
     assert images.generate("a star").frames.shape == (1, 8, 8, 3)

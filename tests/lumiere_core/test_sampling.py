@@ -9,6 +9,7 @@ import torch
 from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, load_info
 from lumiere_video.lumiere_core.diffusion import initial_noise, multidiffusion, plan_windows
 from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
+from lumiere_video.lumiere_core.networks import LevelConfig, UNetConfig
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
 from lumiere_video.lumiere_core.runtime.memory import network_bytes
 from lumiere_video.lumiere_core.runtime.out_of_memory import halve_on_out_of_memory
@@ -253,6 +254,7 @@ def test_the_ends_of_every_range_are_legal(options):
     "options, message",
     [
         ((SamplingOptions(), 1.1), "denoise must be 0, .* to 1, .*; got 1.1"),
+        ((SamplingOptions(steps=25), 1e-9), "denoise must be 0, .*, or at least 0.00025 with 25 steps; got 1e-09"),
         ((SamplingOptions(tile=8, tile_overlap=8),), "window must be larger than overlap.*rows"),
     ],
 )
@@ -302,6 +304,13 @@ def test_one_clip_that_does_not_fit_and_other_errors_are_raised():
     with pytest.raises(RuntimeError, match="out of memory"):
         halve_on_out_of_memory(device, lambda error: False)(x, torch.tensor(1.0), **shared)
     assert device.sizes == [2]
+
+
+@pytest.mark.parametrize("side", [1, 63, 64])
+def test_memory_is_counted_as_the_network_pads_its_frames(side):
+    config = UNetConfig((LevelConfig(32),) * 5, patch=4)  # frames are padded to multiples of 64
+    expected = network_bytes(config, 2, 64, 64, torch.float32)
+    assert network_bytes(config, 2, side, side, torch.float32) == expected == 24 * 2 * 16**2 * 32 * 4
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lumiere_video.lumiere_core.runtime import memory
 from lumiere_video.nodes import extension
 from lumiere_video.nodes.checks import frames_of_images, video_of_latent
 from lumiere_video.nodes.masks import change_mask
@@ -24,6 +25,32 @@ def test_frames_and_latents_are_the_same_clip():
     torch.testing.assert_close(back, images, rtol=0, atol=1e-6)
     (empty,) = execute("EmptyPixelVideo", frames=5, width=6, height=4)
     assert torch.equal(empty["samples"], torch.zeros(1, 3, 5, 4, 6))
+
+
+TEXTS = {"positive": [[torch.zeros(1, 4, 32), {}]], "negative": [[torch.zeros(1, 4, 32), {}]]}
+TOO_LARGE = [
+    ("EmptyPixelVideo", {"frames": 1000, "width": 1000, "height": 1000}, "1000 frames, 1000 x 1000"),
+    ("FramesToLatent", {"images": torch.zeros(1, 4, 6, 3), "width": 16384, "height": 16384}, "1 frames, 24576 x 16384"),
+    ("FramesToLatent", {"images": torch.zeros(1, 1, 9000, 3), "width": 64, "height": 64}, "1 frames, 576000 x 64"),
+    (
+        "SSRConditioning",
+        {"images": torch.zeros(9, 512, 512, 3), **TEXTS, "scale": 16, "noise_level": -1},
+        "8192 x 8192",
+    ),
+]
+
+
+@pytest.mark.parametrize(("node", "inputs", "size"), TOO_LARGE, ids=[f"{case[0]}-{case[2]}" for case in TOO_LARGE])
+def test_what_would_not_fit_the_memory_is_not_allocated(monkeypatch, node, inputs, size):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 100_000_000)
+    with pytest.raises(ValueError, match=f"{node}: .*{size} pixels, needs about .* GiB .* 0.1 GiB is free"):
+        execute(node, **inputs)
+
+
+def test_a_condition_that_would_not_fit_the_memory_is_not_allocated(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 100_000_000)
+    with pytest.raises(ValueError, match="BuildConditioningMask: A clip of 16384 frames, 64 x 64 pixels, needs about"):
+        build("region", torch.zeros(1, 8, 8, 3), torch.ones(1, 8, 8), frames=16384, size=(64, 64))
 
 
 def test_alpha_is_dropped():
@@ -125,6 +152,19 @@ def test_known_pixels_come_out_on_every_socket():
     assert (shown[change == 1] == 0.5).all(), "mid-grey where nothing is known"
     video = (latent["samples"][0].permute(1, 2, 3, 0) + 1) / 2
     assert torch.equal(shown[change == 0], video[change == 0])
+
+
+@pytest.mark.parametrize("mode", ["first_frame", "extend"])
+def test_a_mask_for_another_mode_stays_wired_and_is_said_to_do_nothing(mode):
+    """A saved graph runs on when its mode is changed."""
+    with pytest.warns(UserWarning, match=f"mask has no effect on {mode}"):
+        masked = build(mode, torch.ones(1, 8, 8, 3), torch.ones(1, 8, 8))
+    assert torch.equal(masked[4], build(mode, torch.ones(1, 8, 8, 3))[4])
+
+
+def test_more_images_for_another_mode_are_said_to_do_nothing():
+    with pytest.warns(UserWarning, match="more_images has no effect on first_frame"):
+        build("first_frame", torch.ones(1, 8, 8, 3), more=torch.ones(1, 8, 8, 3))
 
 
 def test_zero_is_the_images_own_size():

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lumiere_video.lumiere_core import sampling as core_sampling
 from lumiere_video.lumiere_core.checkpoints.format import load_checkpoint, save_checkpoint
@@ -88,13 +89,37 @@ def test_dynamic_combos_bring_inputs_with_dotted_names_and_optional_inputs_come_
 def test_files_of_the_wanted_kinds_and_of_no_telling_are_listed(tiny, tmp_path):
     for path in (tiny.base, tiny.ssr, tiny.t2i, tiny.text):
         (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "garbage.safetensors").write_text("nothing")
+    save_file({"some.lora_up.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
     (tmp_path / "notes.txt").write_text("nothing")
     with using(Settings(models=tmp_path)):
         bases, ssrs = (standalone.checkpoint_names(kinds) for kinds in (BASE_KINDS, SSR_KINDS))
-    assert bases == ["base.safetensors", "garbage.safetensors", "t2i.safetensors", "toy-base.safetensors"]
-    assert ssrs == ["garbage.safetensors", "ssr.safetensors", "toy-ssr.safetensors"]
+    assert bases == ["base.safetensors", "lora.safetensors", "t2i.safetensors", "toy-base.safetensors"]
+    assert ssrs == ["lora.safetensors", "ssr.safetensors", "toy-ssr.safetensors"]
     assert standalone.checkpoint_names(SSR_KINDS) == ["toy-ssr.safetensors"]  # the settings are gone with their block
+
+
+def unreadable(path):
+    path.symlink_to("/proc/self/mem")  # a file by its looks, which cannot be read
+
+
+BAD_FILES = {
+    "garbage": lambda path: path.write_text("nothing"),
+    "nested": lambda path: save_file({"x": torch.zeros(1)}, path, {"lumiere": "[" * 100_000 + "]" * 100_000}),
+    "timesteps": lambda path: save_file({"x": torch.zeros(1)}, path, {"lumiere": '{"kind": "base", "frames": "x"}'}),
+    "unreadable": unreadable,
+}
+
+
+@pytest.mark.parametrize("damage", BAD_FILES)
+def test_a_bad_file_hides_itself_alone_with_a_warning(tiny, tmp_path, damage):
+    if damage == "unreadable" and not Path("/proc/self/mem").is_file():
+        pytest.skip("there is no such file here")
+    (tmp_path / "base.safetensors").symlink_to(tiny.base)
+    BAD_FILES[damage](tmp_path / "bad.safetensors")
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    with using(Settings(models=tmp_path)), pytest.warns(UserWarning, match="left out .*: .*") as warned:
+        assert standalone.checkpoint_names(BASE_KINDS) == ["base.safetensors", "toy-base.safetensors"]
+    assert len(warned) == 1 and "bad.safetensors" in str(warned[0].message)
 
 
 def test_the_given_folder_comes_before_the_bundled_files(tiny, tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from lumiere_video.commands import main as cli
 from lumiere_video.commands import run as run_command
+from lumiere_video.lumiere_core.runtime import memory
 from lumiere_video.lumiere_core.video.files import read_video, to_uint8, write_video
 from lumiere_video.nodes.host.standalone import io
 from lumiere_video.nodes.host.standalone.models import Settings
@@ -225,6 +226,17 @@ def test_videos_come_in_and_out(lumiere):
     assert fps == 12 and (copied - frames).abs().max() < 0.02
     listed = lumiere(VIDEO_COPY, "--list").lines
     assert "  4.format.codec=auto  (one of auto, h264)" in listed
+
+
+def test_stitching_without_end_ends_where_the_memory_does(lumiere, monkeypatch):
+    """Each node doubles the last one's image."""
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 10**6)
+    stitch = {"direction": "right", "match_image_size": True, "spacing_width": 0, "spacing_color": "white"}
+    graph = {"1": COPY["1"], "99": api("SaveImage", images=["30", 0], filename_prefix="copy")}
+    graph |= {
+        f"{i}": api("ImageStitch", image1=[f"{i - 1}", 0], image2=[f"{i - 1}", 0], **stitch) for i in range(2, 31)
+    }
+    assert_refused(lumiere(graph), r"node 11 \(ImageStitch\): A stitched image of 1 frames, 10240 x 6 pixels, needs")
 
 
 def test_list_says_what_can_be_set(lumiere):

@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 
 from ....lumiere_core.checkpoints.bundled import WEIGHTS
-from ....lumiere_core.checkpoints.format import load_info
+from ....lumiere_core.checkpoints.format import UNTOLD, kind_to_list
 
 FOLDER = "lumiere"
 EXTENSIONS = {".safetensors"}
@@ -23,8 +23,9 @@ def register_model_folder() -> None:
 
 
 def checkpoint_names(kinds: tuple[str, ...]) -> list[str]:
-    """Files to choose from: of these kinds, or of one that the file does not tell."""
-    return [name for name in folder_paths.get_filename_list(FOLDER) if _kind(name) in (None, *kinds)]
+    """Files to choose from: of these kinds, or of one that the file does not tell. What cannot be used is left out."""
+    files = {name: folder_paths.get_full_path(FOLDER, name) for name in folder_paths.get_filename_list(FOLDER)}
+    return [name for name, path in files.items() if path is not None and kind_to_list(path) in (*kinds, UNTOLD)]
 
 
 def checkpoint_path(name: str) -> Path:
@@ -33,10 +34,3 @@ def checkpoint_path(name: str) -> Path:
         searched = ", ".join(folder_paths.get_folder_paths(FOLDER))
         raise ValueError(f"checkpoint {name!r} was not found; searched {searched}. Put the file into one of them.")
     return Path(path)
-
-
-def _kind(name: str) -> str | None:
-    try:
-        return load_info(checkpoint_path(name)).kind
-    except (ValueError, OSError):
-        return None

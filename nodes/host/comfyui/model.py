@@ -15,9 +15,8 @@ import torch
 
 from ....lumiere_core.checkpoints.format import (
     CheckpointInfo,
-    check_tensors,
     load_checkpoint,
-    network_config,
+    meta_network,
     require_kind,
 )
 from ....lumiere_core.conditioning.given import Condition
@@ -150,7 +149,9 @@ def load_model(path: Path, kinds: tuple[str, ...], dtype: str, disable_dynamic: 
     """A MODEL from a checkpoint; `dtype` is auto, float32, bfloat16 or float16."""
     info, tensors = load_checkpoint(path)
     require_kind(info, kinds, path)
-    config = network_config(info, path)
+    # Checked here, as with dynamic memory core's layers have no weights before they are loaded; and before the placed
+    # network takes the memory that the file says it needs.
+    config = meta_network(info, tensors, path).config
     load_device, offload_device = management.get_torch_device(), management.unet_offload_device()
 
     model_config = LumiereConfig({"config": config})
@@ -163,8 +164,6 @@ def load_model(path: Path, kinds: tuple[str, ...], dtype: str, disable_dynamic: 
     model = LumiereModel(model_config, info, device=offload_device)
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
-    # Not the network's own state: with dynamic memory, core's layers have no weights before they are loaded.
-    check_tensors(STUNet(config, device="meta").state_dict(), tensors, path)
     if not patcher.is_dynamic():  # core's layers would keep the file's dtype
         tensors = {name: tensor.to(weight_dtype) for name, tensor in tensors.items()}
     model.diffusion_model.load_state_dict(tensors, assign=patcher.is_dynamic())

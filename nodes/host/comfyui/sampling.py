@@ -23,10 +23,11 @@ from ....lumiere_core.diffusion import (
     sampler_noise,
     window_weights,
 )
-from ....lumiere_core.runtime.memory import network_bytes
+from ....lumiere_core.runtime.memory import network_bytes, require_frames_memory
 from ....lumiere_core.sampling import SPARE, SamplingPlan, run_on
 from .model import PixelVideo
 
+CLIP_COPIES = 3  # start, noise and result: what a run cannot do without in main memory
 # Patches that act inside core's samplers, and so not where the bare network runs.
 SAMPLER_PATCHES = (
     "sampler_cfg_function",
@@ -67,6 +68,7 @@ def sample_video(
     model, plan: SamplingPlan, positive, negative, seed: int, start: torch.Tensor | None, mask, keep_known: bool
 ) -> torch.Tensor:
     """A clip (1, 3, T, H, W) through core's guider, so that everything patched onto the MODEL counts."""
+    require_frames_memory("A clip", *plan.shape[2:], copies=CLIP_COPIES)
     start = torch.zeros(plan.shape) if start is None else start
     mask = mask if keep_known else None
     total = plan.steps * len(plan.windows)
@@ -100,6 +102,7 @@ def sample_video(
 @contextmanager
 def placed(model, plan: SamplingPlan, node: str) -> Iterator[dict]:
     """The network on its device with its weight patches applied, for as long as the context lasts."""
+    require_frames_memory("A clip", *plan.shape[2:], copies=CLIP_COPIES)
     _warn_of_sampler_patches(model, node)
     device, dtype = model.load_device, _compute_dtype(model)
     network = model.model.diffusion_model

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from ....lumiere_core.checkpoints import bundled
-from ....lumiere_core.checkpoints.format import CheckpointInfo, load_info, load_stunet
+from ....lumiere_core.checkpoints.format import UNTOLD, CheckpointInfo, kind_to_list, load_info, load_stunet
 from ....lumiere_core.conditioning import text as text_encoders
 from ....lumiere_core.networks import STUNet
 from ....lumiere_core.runtime.devices import resolve_device, resolve_dtype
@@ -78,18 +78,20 @@ def register_model_folder() -> None:
 
 
 def checkpoint_names(kinds: tuple[str, ...]) -> list[str]:
-    """Names of the files of these kinds, and of those whose kind cannot be told, sorted; "sub/file" in subfolders."""
+    """Names of the files of these kinds, and of those whose kind cannot be told, sorted; "sub/file" in subfolders.
+
+    Files that cannot be used are left out, with a warning.
+    """
     found = [glob("**/*.safetensors", root_dir=folder, recursive=True) for folder in _folders()]
-    names = {Path(name).as_posix() for name in chain(*found)}
-    return sorted(name for name in names if _kind(name) in (*kinds, None))
+    files = {name: path for name in chain(*found) if (path := _find(name)) is not None}
+    return sorted(Path(name).as_posix() for name, path in files.items() if kind_to_list(path) in (*kinds, UNTOLD))
 
 
 def checkpoint_path(name: str) -> Path:
     """Where a checkpoint lies; the folder given by hand comes first. Raises ValueError where it is in none."""
-    for folder in _folders():
-        path = inside(folder, name)
-        if path is not None and path.is_file():
-            return path
+    path = _find(name)
+    if path is not None:
+        return path
     searched = " and ".join(map(str, _folders()))
     raise ValueError(f"checkpoint {name!r} was not found; searched {searched}. Name a file in one of them.")
 
@@ -149,8 +151,7 @@ def _folders() -> list[Path]:
     return [folder for folder in (settings().models, bundled.WEIGHTS) if folder is not None]
 
 
-def _kind(name: str) -> str | None:
-    try:
-        return load_info(checkpoint_path(name)).kind
-    except ValueError:
-        return None
+def _find(name: str) -> Path | None:
+    """The first file of that name in the folders."""
+    paths = (inside(folder, name) for folder in _folders())
+    return next((path for path in paths if path is not None and path.is_file()), None)

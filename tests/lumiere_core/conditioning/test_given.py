@@ -1,6 +1,7 @@
 """What is given of a clip: C and M of every mode, fitting, and known pixels from the request to the finished clip."""
 
 import dataclasses
+from time import process_time
 
 import pytest
 import torch
@@ -136,6 +137,24 @@ def test_grow_and_feather_count_in_pixels_of_the_base():
         (lambda: Given("first_frame", images(), fit="zoom"), "fit must be one of crop, pad, stretch; got 'zoom'"),
         (lambda: Given("inpaint", images(3)), "inpaint needs a mask"),
         (lambda: Given("extend", images(3), last=-1), "last and feather must be at least 0"),
+        (
+            lambda: Given("first_frame", images(), mask=hole()),
+            "mask has no effect on first_frame; .* inpaint and region",
+        ),
+        (lambda: Given("extend", images(3), mask=hole()), "mask has no effect on extend"),
+        (lambda: Given("keyframes", images(), grow=2), "grow has no effect on keyframes"),
+        (lambda: Given("first_frame", images(), feather=2), "feather has no effect on first_frame"),
+        (lambda: Given("first_frame", images(), last=2), "last has no effect on first_frame; leave it out. .* extend"),
+        (lambda: Given("inpaint", images(), mask=hole(), last=2), "last has no effect on inpaint"),
+        (lambda: Given("extend", images(3), (0, 1, 2)), "indices has no effect on extend; .* keyframes"),
+        (lambda: Given("first_frame", images().mul(255).byte()), "images must be .* floats, 0 to 1; got torch.uint8"),
+        (lambda: Given("first_frame", images().numpy()), "images must be a torch tensor of floats.*; got .*ndarray"),
+        (lambda: Given("first_frame", torch.rand(1, 8, 8, 4)), r"RGB without alpha, .*; got \(1, 8, 8, 4\)"),
+        (lambda: Given("first_frame", torch.rand(8, 8, 3)), r"must have the shape \(T, H, W, 3\).*; got \(8, 8, 3\)"),
+        (lambda: Given("first_frame", torch.rand(0, 8, 8, 3)), r"at least one pixel; got \(0, 8, 8, 3\)"),
+        (lambda: Given("first_frame", images() / 0), "images must be finite; got NaN or infinity"),
+        (lambda: Start(images().byte()), "a video to start from must be .* floats, 0 to 1; got torch.uint8"),
+        (lambda: Start(images(), fit="zoom"), "fit must be one of crop, pad, stretch; got 'zoom'"),
         (lambda: Given("extend", images(3), last=4), "last must be at most 3"),
         (lambda: Given("extend", images(12)), "leaves none to generate. Set frames to more than 12"),
         (lambda: Given("keyframes", images(2), (0, 5, -1)), "one index for each image; got 3 indices .* for 2 images"),
@@ -216,6 +235,29 @@ def test_growing_and_shrinking():
     assert torch.equal(grow_mask(grown, -2), dot) and torch.equal(grow_mask(dot, 0), dot)
 
 
+def random_mask(count=3, height=20, width=13):
+    return (torch.rand(count, height, width, generator=torch.Generator().manual_seed(0)) < 0.1).float()
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 5, 30])
+def test_masks_grow_and_fade_by_squares(pixels):
+    """To the bit what a pooling over whole squares gives, which takes a time that grows with their area."""
+    mask, side = random_mask(), 2 * pixels + 1
+    grown = torch.nn.functional.max_pool2d(mask, side, 1, pixels)
+    assert torch.equal(grow_mask(mask, pixels), grown)
+    assert torch.equal(grow_mask(mask, -pixels), 1 - torch.nn.functional.max_pool2d(1 - mask, side, 1, pixels))
+    blurred = torch.nn.functional.avg_pool2d(grown, side, 1, pixels, count_include_pad=False)
+    blurred[torch.nn.functional.max_pool2d(mask, 2 * side - 1, 1, 2 * pixels) == 0] = 0
+    assert torch.equal(feather_mask(mask, 2 * pixels), torch.maximum(blurred, mask))
+
+
+@pytest.mark.parametrize("pixels", [10**9, 2**80])
+def test_masks_grow_and_fade_without_end_in_a_moment(pixels):
+    mask, begun = random_mask(10, 128, 128), process_time()
+    assert grow_mask(mask, pixels).all() and not grow_mask(mask, -pixels).any() and feather_mask(mask, pixels).all()
+    assert process_time() - begun < 3
+
+
 @pytest.mark.parametrize("pixels", [1, 3, 4])
 def test_a_feather_fades_outwards_and_ends(pixels):
     mask = torch.zeros(1, 1, 32)
@@ -249,6 +291,22 @@ def test_known_pixels_are_exact_in_the_base_and_in_the_ssr(pipeline, mode):
         kept = (change == 0)[0, 0]
         assert kept.any() and torch.equal(frames[kept], expected[kept])
         assert (frames - expected)[(change == 1)[0, 0]].abs().mean() > 0.05
+
+
+def test_what_does_not_fit_the_large_clip_is_found_before_the_small_one_is_made(pipeline):
+    """A mask as large as the small clip, over larger images of another shape."""
+    given, seen = Given("inpaint", images(12, 48, 64), mask=hole()), []
+    given.condition(12, (8, 8))
+    with pytest.raises(ValueError, match=r"mask must be as large as the images \(64 x 48\) or the result \(32 x 32\)"):
+        pipeline.generate("a star", given=given, progress=lambda *step: seen.append(step))
+    assert seen == []
+
+
+def test_tiles_of_the_large_clip_are_planned_before_the_small_one_is_made(pipeline):
+    seen, tiles = [], SamplingOptions(tile=1, tile_overlap=0, window=1, overlap=0)
+    with pytest.raises(ValueError, match="at most 100000 windows can be fused; got 102400"):
+        pipeline.generate("a star", frames=100, ssr=tiles, progress=lambda *step: seen.append(step))
+    assert seen == []
 
 
 def test_small_images_are_not_pasted_into_the_large_clip(pipeline):

@@ -1,5 +1,7 @@
 """How a small clip is made as large as the SSR's: aligned as it was made small, or as DeepFloyd IF does it."""
 
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -114,6 +116,8 @@ def test_sampling_noises_the_small_clip_as_planned_and_says_so(level):
 
 def test_files_that_do_not_say_are_deepfloyd_s(tmp_path, tiny):
     assert load_info(tiny.ssr).align_corners
-    said = CheckpointInfo("ssr", {}, align_corners=False)
+    network = {"levels": [{"channels": 32}], "in_channels": 6}
+    said = CheckpointInfo("ssr", network, align_corners=False)
     assert not CheckpointInfo.from_json(said.to_json(), tmp_path).align_corners
-    assert CheckpointInfo.from_json('{"kind": "ssr", "config": {}, "schedule": {}}', tmp_path).align_corners
+    unsaid = {"kind": "ssr", "config": network, "schedule": {}}
+    assert CheckpointInfo.from_json(json.dumps(unsaid), tmp_path).align_corners

@@ -160,10 +160,9 @@ def test_a_folder_without_a_tokenizer_is_named(t5_folder):
         load_text_encoder(t5_folder[0])
 
 
-def test_a_checkpoint_of_another_kind(tmp_path):
-    save_checkpoint(tmp_path / "net.safetensors", {"x": torch.zeros(1)}, CheckpointInfo(kind="base", config={}))
+def test_a_checkpoint_of_another_kind(tiny):
     with pytest.raises(ValueError, match="kind text is needed here; this file is base"):
-        load_text_encoder(tmp_path / "net.safetensors")
+        load_text_encoder(tiny.base)
 
 
 def test_a_missing_file_and_a_missing_tensor_are_named(encoder, tmp_path):
@@ -187,7 +186,7 @@ def test_a_file_without_the_embedding_is_named(encoder, tmp_path):
 def test_metadata_that_do_not_say_how_to_tokenize(encoder, tmp_path):
     info = CheckpointInfo(kind="text", config=CONFIG)
     save_checkpoint(tmp_path / "text.safetensors", text_tensors(encoder), info)
-    with pytest.raises(ValueError, match="text.safetensors: its metadata must name max_tokens"):
+    with pytest.raises(ValueError, match="text.safetensors: .* TextConfig lacks the field max_tokens"):
         load_text_encoder(tmp_path / "text.safetensors")
 
 

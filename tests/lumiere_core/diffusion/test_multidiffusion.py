@@ -288,11 +288,18 @@ def test_progress_counts_windows_and_can_cancel():
         ((10, 3, 7), "window 3 and overlap 7. Use a window of at least 8, or an overlap of at most 2"),
         ((10, 4, -1), "overlap at least 0"),
         ((0, 4, 2), "frames must be at least 1; got 0"),
+        ((10**12, 2, 1), "at most 100000 windows can be fused; got 999999999998. Use larger windows"),
+        ((10**12, 2, 1, True), "at most 100000 windows can be fused; got 1000000000000"),
     ],
 )
 def test_plan_rejects(arguments, message):
     with pytest.raises(ValueError, match=message):
         plan_windows(*arguments)
+
+
+def test_tiles_of_a_pixel_are_refused_before_they_are_listed():
+    with pytest.raises(ValueError, match="at most 100000 windows can be fused; got 268435456. Use larger .* tiles"):
+        plan_boxes((1, 16384, 16384), (1, 1, 1), (0, 0, 0))
 
 
 def test_boxes_name_the_axis():

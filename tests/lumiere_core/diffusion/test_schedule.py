@@ -16,6 +16,7 @@ from lumiere_video.lumiere_core.diffusion import (
     augmentation_noise,
     denoiser,
     initial_noise,
+    least_denoise,
     noised_start,
     sampler_noise,
     sampling_sigmas,
@@ -122,12 +123,20 @@ def test_normal_spacing_takes_a_vanishing_sigma_for_the_end():
     torch.testing.assert_close(sigmas[-1], clean.sigmas[0], rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_the_least_strength_takes_the_last_of_many_sigmas(spacing):
+    sigmas = sampling_sigmas(NoiseSchedule(), spacing, 2, least_denoise(2))
+    assert sigmas.shape == (3,) and 0 < sigmas[1] <= sigmas[0] < 0.01 and sigmas[-1] == 0
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (("cosine", 5), "spacing"),
         (("normal", 0), "steps"),
         (("normal", 5, 0.0), "denoise"),
+        (("normal", 25, 1e-9), "denoise must be 0.00025 to 1 with 25 steps; got 1e-09"),
+        (("simple", 1000, 0.0099), "denoise must be 0.01 to 1 with 1000 steps; got 0.0099"),
         (("normal", 5, 1.1), "den"),
     ],
 )

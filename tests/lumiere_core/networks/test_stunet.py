@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -359,7 +360,16 @@ def test_config_survives_json():
     ("fields", "message"),
     [
         ({"levels": ()}, "at least one level"),
-        ({"patch": 0}, "patch must be at least 1; got 0"),
+        ({"levels": (LevelConfig(8),) * 9}, "at most 8; got 9"),
+        ({"levels": (LevelConfig(7), LevelConfig(16))}, "channels of level 0 must be even; got 7"),
+        ({"patch": 0}, "patch must be a whole number from 1 to 64; got 0"),
+        ({"norm_groups": 0}, "norm_groups must be a whole number from 1 to 65536; got 0"),
+        ({"text_dim": "16"}, "text_dim must be a whole number from 1 to 65536; got '16'"),
+        ({"text_dim": 16.0}, "text_dim must be a whole number .*; got 16.0"),
+        ({"text_dim": True}, "text_dim must be a whole number .*; got True"),
+        ({"resnet_scale_factor": float("nan")}, "resnet_scale_factor must be a number from 0.001 to 1000.0; got nan"),
+        ({"skip_time_act": 1}, "skip_time_act must be true or false; got 1"),
+        ({"temporal": {}}, "temporal must be a TemporalConfig or null; got {}"),
         ({"norm_groups": 3}, "level 0 must be a multiple of norm_groups=3; got 8"),
         ({"attention_head_dim": 12}, "level 1 must be a multiple of attention_head_dim=12; got 16"),
         ({"cross_attention_dim": 40}, "cross_attention_dim must be a multiple of 32; got 40"),
@@ -389,6 +399,19 @@ def test_an_unknown_config_field_is_named(where):
     target["wings"] = 2
     with pytest.raises(ValueError, match=f"{where}: unknown field wings"):
         UNetConfig.from_dict(data)
+
+
+@pytest.mark.parametrize("fields", [{"layers": 10**9}, {"layers": 0}, {"channels": 2**60}, {"attention": "no"}])
+def test_an_impossible_level_is_refused_before_it_is_built(fields):
+    ((name, _),) = fields.items()
+    with pytest.raises(ValueError, match=f"LevelConfig: {name} must be "):
+        LevelConfig(**({"channels": 8} | fields))
+
+
+@pytest.mark.parametrize("temporal", [None, CONFIG.temporal, TemporalConfig(LEVELS, 9, 8)])
+def test_the_least_number_of_tensors_is_no_more_than_there_are(temporal):
+    config = dataclasses.replace(CONFIG, temporal=temporal)
+    assert 8 * 6 <= config.least_tensors <= len(STUNet(config, device="meta").state_dict())
 
 
 def test_unknown_activation_is_named():
