@@ -6,9 +6,7 @@ Frames are (T, H, W, 3) in [0, 1], RGB, a torch tensor or a numpy array; or (T, 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,11 +14,11 @@ import numpy as np
 import torch
 
 from ..runtime.outputs import atomic_path, require_writable
+from .frame_folder import require_replaceable, write_frames
 
 SUFFIXES = (".mp4", ".gif", ".webp")
 TRANSPARENT_SUFFIXES = (".webp",)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-FRAME_NAME = "frame_{:05d}.png"
 PNG_FPS = 16.0  # what a folder of PNGs is read at: it cannot say
 
 # Where ComfyUI looks for what a webp carries: EXIF's Model has the prompt, Make and the tags below it the rest.
@@ -41,8 +39,7 @@ def write_video(path: str | Path, frames, fps: float, metadata: Mapping[str, str
     frames = to_uint8(frames)
     check_output(path, transparent=frames.shape[-1] == 4)
     if is_folder(path):
-        with _atomic_folder(Path(path)) as folder:
-            _write_pngs(folder, frames)
+        write_frames(Path(path), frames)
         return
     writer = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}[Path(path).suffix.lower()]
     with atomic_path(path) as temporary:
@@ -55,7 +52,8 @@ def check_output(path: str | Path, transparent: bool = False) -> None:
     """
     target = Path(path)
     if is_folder(path):
-        _require_replaceable(target)
+        target = target.resolve()
+        require_replaceable(target)
     elif target.is_dir():
         raise ValueError(f"{path}: this is a folder. End the name in a slash for a folder of PNGs.")
     elif target.suffix.lower() not in SUFFIXES:
@@ -168,38 +166,6 @@ def _durations(count: int, exact: float) -> list[int]:
     """Whole units whose running sum never strays from the exact one by more than a half: 62.5 -> 62, 63, 62..."""
     ends = np.round(np.arange(count + 1) * exact).astype(int)
     return np.diff(ends).tolist()
-
-
-def _write_pngs(folder: Path, frames: np.ndarray) -> None:
-    from PIL import Image
-
-    for index, frame in enumerate(frames):
-        Image.fromarray(frame).save(folder / FRAME_NAME.format(index))
-
-
-@contextmanager
-def _atomic_folder(path: Path):
-    """A temporary folder beside `path` that takes its place on success, and is deleted on any error."""
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
-        new, old = Path(temporary) / "new", Path(temporary) / "old"
-        new.mkdir()
-        yield new
-        if path.exists():
-            os.replace(path, old)
-        os.replace(new, path)
-
-
-def _require_replaceable(folder: Path) -> None:
-    """A folder is replaced as a whole: refuse where that would delete anything but an earlier video's frames."""
-    if folder.is_file():
-        raise ValueError(f"{folder}: this is a file, so it cannot become a folder of PNGs. Choose another name.")
-    others = [entry.name for entry in folder.glob("*") if not entry.match("frame_*.png")]
-    if others:
-        raise ValueError(
-            f"{folder}: the folder holds other files than a video's frames ({others[0]}). Choose another folder."
-        )
 
 
 def _read_pngs(folder: Path) -> list[np.ndarray]:

@@ -19,6 +19,7 @@ from lumiere_video.lumiere_core.diffusion import SAMPLERS, SPACINGS, WEIGHTS
 from lumiere_video.lumiere_core.pipeline import Clip, LumierePipeline
 from lumiere_video.lumiere_core.runtime import progress
 from lumiere_video.lumiere_core.video import files as video_io
+from lumiere_video.lumiere_core.video import frame_folder
 
 PROMPT = "a red circle moving right"
 
@@ -313,7 +314,7 @@ def test_ctrl_c_while_writing_leaves_nothing(run, monkeypatch, output):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(video_io, "_write_mp4", press)
-    monkeypatch.setattr(video_io, "_write_pngs", press)
+    monkeypatch.setattr(frame_folder, "_write_pngs", press)
     code, errors, files = run("--frames", 2, output=output)
     assert (code, errors[-1:], files) == (130, ["lumiere: interrupted"], [])
 
