@@ -357,6 +357,18 @@ def test_info_says_what_a_file_is(tiny, capsys):
     assert "  tokenizer: byte-level" in capsys.readouterr().out.splitlines()
 
 
+def test_info_keeps_what_a_file_says_of_itself_on_its_lines(tiny, tmp_path, capsys):
+    info, tensors = load_checkpoint(tiny.base)
+    record = {"recipe": "a\nkind: ssr\x1b[2J", "b\n  c": 1, "café": "猫"}
+    save_checkpoint(tmp_path / "a.safetensors", tensors, dataclasses.replace(info, training=record))
+    assert cli.main(["info", str(tmp_path / "a.safetensors")]) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        r'  recipe: "a\nkind: ssr\u001b[2J"',
+        r'  "b\n  c": 1',
+        "  café: 猫",
+    ]
+
+
 def test_evaluate_writes_a_report_and_prints_the_table(tiny, tmp_path, capsys):
     arguments = ["evaluate", "--prompts", "4", "--ssr-prompts", "0", "--output", f"{tmp_path}/report"]
     assert cli.main([*arguments, "--checkpoint", str(tiny.base), "--ssr-checkpoint", str(tiny.ssr)]) == 0
