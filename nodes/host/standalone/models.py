@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from functools import reduce
-from glob import glob
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -79,9 +78,22 @@ def register_model_folder() -> None:
 
 def checkpoint_names(kinds: tuple[str, ...]) -> list[str]:
     """Names of the files of these kinds, and of those whose kind cannot be told, sorted; "sub/file" in subfolders."""
-    found = [glob("**/*.safetensors", root_dir=folder, recursive=True) for folder in _folders()]
-    names = {Path(name).as_posix() for name in chain(*found)}
+    names = {file.relative_to(folder).as_posix() for folder in _folders() for file in _checkpoints(folder)}
     return sorted(name for name in names if _kind(name) in (*kinds, None))
+
+
+def _checkpoints(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """The files in a folder and below. Links are followed, but not back to a folder that they lie in: two such links
+    would have more paths than anyone can read.
+    """
+    here = os.path.realpath(folder)
+    if here in above or not os.access(folder, os.R_OK | os.X_OK):
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and not path.name.startswith("."):
+            yield from _checkpoints(path, (*above, here))
+        elif fnmatch(path.name, "[!.]*.safetensors"):
+            yield path
 
 
 def checkpoint_path(name: str) -> Path:
