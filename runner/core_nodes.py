@@ -16,11 +16,11 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from ..lumiere_core.runtime.outputs import write_new
 from ..lumiere_core.video.files import read_video, to_uint8, write_video
+from ..lumiere_core.video.reading import open_video
 from ..nodes.host.standalone import io
 from ..nodes.host.standalone.models import encode_text, inside, settings
 
@@ -200,17 +200,8 @@ def _input_files(kind: str) -> list[str]:
 
 def _read_image(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """IMAGE (T, H, W, 3), of an animation all frames, and MASK: what its alpha leaves out, or zeros (T, 64, 64)."""
-    from PIL import Image, ImageOps, ImageSequence
-
-    try:
-        with Image.open(path) as file:
-            pages = [ImageOps.exif_transpose(page) for page in ImageSequence.Iterator(file)]
-            frames = np.stack([np.asarray(page.convert("RGBA")) for page in pages])  # (T, H, W, 4)
-            has_alpha = any(page.has_transparency_data for page in pages)
-    except OSError as error:
-        raise ValueError(f"{path}: not an image that can be read ({error}).") from error
-    pixels = torch.from_numpy(frames).float().div(255)
-    mask = 1 - pixels[..., 3] if has_alpha else torch.zeros(len(pixels), 64, 64)
+    pixels = open_video(path).read()
+    mask = 1 - pixels[..., 3] if pixels.shape[-1] == 4 else torch.zeros(len(pixels), 64, 64)
     return pixels[..., :3].contiguous(), mask
 
 
