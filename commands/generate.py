@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .options import add_pipeline_options, load_pipeline
 from .sampling_flags import add_sampling_options, read_sampling_options
+
+if TYPE_CHECKING:
+    from ..lumiere_core.pipeline import LumierePipeline, Start
+    from .given_files import Wanted
 
 SUMMARY = "make a video from a prompt"
 
@@ -27,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
         style = load_style(find_style(options.style))
         pipeline = pipeline.stylized(style, DEFAULT_ALPHA if options.alpha is None else options.alpha)
     values = {name: getattr(options, name) for name in ("negative", "seed", "frames", "size")}
-    values |= read_sampling_options(options) | _read_inputs(options, pipeline.base.info.fps)
+    values |= read_sampling_options(options) | _read_inputs(options, pipeline)
     with StageBars() as bars:
         clip = pipeline.generate(options.prompt, progress=bars, **values)
     write_video(options.output, key_out(clip.frames) if options.transparent else clip.frames, clip.fps)
@@ -37,31 +43,35 @@ def run(options: argparse.Namespace) -> None:
     print(f"{options.output}: {frames} frames, {width} x {height}, {clip.fps:g} fps, seed {options.seed}")
 
 
-def _read_inputs(options: argparse.Namespace, fps: float) -> dict:
+def _read_inputs(options: argparse.Namespace, pipeline: LumierePipeline) -> dict:
     """The images and videos that are given to `generate`."""
-    from .given_files import read_given
+    from .given_files import Wanted, read_given
 
+    info = pipeline.base.info
+    height, width = options.size or (info.size, info.size)
+    scale = pipeline.ssr.info.scale if pipeline.ssr else 1
+    wanted = Wanted(info.fps, info.frames, (height * scale, width * scale), options.frames)
     names = ("image", "keyframes", "extend", "inpaint", "region", "mask", "fit", "last", "grow", "feather")
     said = {name: getattr(options, name) for name in names}
-    start = _read_start(options, fps)
+    start = _read_start(options, replace(wanted, size=(height, width)))
     if start is not None:
         said["fit"] = None  # it is of the start
         for name in ("mask", "last", "grow", "feather"):
             if said[name] is not None:
                 raise ValueError(f"{name} has no effect on an input video; leave it out.")
-    return {"given": read_given(fps, **said), "start": start}
+    return {"given": read_given(wanted, **said), "start": start}
 
 
-def _read_start(options: argparse.Namespace, fps: float):
+def _read_start(options: argparse.Namespace, wanted: Wanted) -> Start | None:
     from ..lumiere_core.pipeline import DEFAULT_STRENGTH, Start
-    from .given_files import read_clip
 
     if options.input_video is None:
         if options.strength is not None:
             raise ValueError("strength says how much of an input video is made anew; got no video.")
         return None
     strength = DEFAULT_STRENGTH if options.strength is None else options.strength
-    return Start(read_clip(options.input_video, fps), strength, "crop" if options.fit is None else options.fit)
+    fit = "crop" if options.fit is None else options.fit
+    return Start(wanted.read_asked(options.input_video), strength, fit)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import traceback
 import warnings
 
 from . import evaluate, generate, info, run, stills, train, train_style
+from .signals import Ended, heard_signals
+from .streams import lasting_streams, plain
 
 INTERNAL_ERROR, BAD_INPUT, INTERRUPTED = 1, 2, 130
 COMMANDS = (generate, run, info, evaluate, train, train_style, stills)
@@ -20,34 +21,42 @@ PACKAGES = {"cv2": "opencv-python", "PIL": "pillow"} | {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; an error is one line on stderr. Exit codes: 2 bad input, 1 a fault of ours, 130 Ctrl-C."""
-    debug = False
-    with warnings.catch_warnings():
+    """Run a command; an error is one line on stderr.
+
+    Exit codes: 2 bad input, 1 a fault of ours, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    """
+    with heard_signals(), lasting_streams() as output, warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
+        debug = False
         try:
             options = _parser().parse_args(arguments)
             debug = options.debug
             options.run(options)
-            sys.stdout.flush()
-        except BrokenPipeError:  # the reader of our output, `head` for one, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            output.require_written()
         except (ValueError, OSError) as error:
             _say(f"error: {error}")
             return BAD_INPUT
+        except Ended as ended:
+            _say(f"ended by {ended}")
+            return ended.exit_code
         except KeyboardInterrupt:
             _say("interrupted")
             return INTERRUPTED
         except Exception as error:  # all that is left: a package is missing, or the fault is ours
-            remedy = _remedy(error)
-            if remedy is not None:
-                _say(f"error: {error}; this command needs it: {remedy}")
-                return BAD_INPUT
-            if debug:
-                traceback.print_exc()
-            where = "" if debug else "; run with --debug to see where: lumiere --debug COMMAND ..."
-            _say(f"internal error: {type(error).__name__}: {error}{where}")
-            return INTERNAL_ERROR
+            return _say_what_is_left(error, debug)
     return 0
+
+
+def _say_what_is_left(error: Exception, debug: bool) -> int:
+    remedy = _remedy(error)
+    if remedy is not None:
+        _say(f"error: {error}; this command needs it: {remedy}")
+        return BAD_INPUT
+    if debug:
+        traceback.print_exc()
+    where = "" if debug else "; run with --debug to see where: lumiere --debug COMMAND ..."
+    _say(f"internal error: {type(error).__name__}: {error}{where}")
+    return INTERNAL_ERROR
 
 
 def _remedy(error: Exception) -> str | None:
@@ -79,4 +88,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(message: str) -> None:
-    print(f"lumiere: {' '.join(message.split())}", file=sys.stderr)
+    print(f"lumiere: {plain(' '.join(message.split()))}", file=sys.stderr)

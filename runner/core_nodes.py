@@ -9,17 +9,19 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from ..lumiere_core.runtime.memory import require_frames_memory
-from ..lumiere_core.runtime.outputs import atomic_path
+from ..lumiere_core.runtime.outputs import write_new
 from ..lumiere_core.video.files import read_video, to_uint8, write_video
+from ..lumiere_core.video.reading import open_video
 from ..nodes.host.standalone import io
 from ..nodes.host.standalone.models import encode_text, inside, settings
 
@@ -93,8 +95,8 @@ _CODEC = io.DynamicCombo.Input("codec", options=_CODECS, optional=True)
     writes=True,
 )
 def SaveVideo(video, filename_prefix, format, codec=None):
-    path = output_path(filename_prefix, ".mp4")
-    write_video(path, video.frames, video.fps, settings().metadata)
+    names = numbered_paths(filename_prefix, ".mp4")
+    path = write_new(names, lambda path: write_video(path, video.frames, video.fps, settings().metadata))
     return io.NodeOutput(video, files=[path])
 
 
@@ -109,9 +111,9 @@ def SaveVideo(video, filename_prefix, format, codec=None):
     writes=True,
 )
 def SaveAnimatedWEBP(images, filename_prefix, fps, lossless, quality, method):
-    path = output_path(filename_prefix, ".webp")
+    names = numbered_paths(filename_prefix, ".webp")
     options = {"lossless": lossless, "quality": quality, "method": WEBP_METHODS[method]}
-    write_video(path, images, fps, settings().metadata, **options)
+    path = write_new(names, lambda path: write_video(path, images, fps, settings().metadata, **options))
     return io.NodeOutput(images, files=[path])
 
 
@@ -175,17 +177,23 @@ def input_path(input_name: str, name: str) -> Path:
     return path
 
 
-def output_path(prefix: str, suffix: str) -> Path:
-    """<output>/<prefix>_00001_<suffix>, counted on from the files there. Raises ValueError for one outside."""
+def output_path(prefix: str) -> Path:
+    """<output>/<prefix>, which names of files begin with. Raises ValueError for one outside."""
     folder = settings().output
     path = inside(folder, prefix)
     if path is None or prefix.endswith(("/", os.sep)):
         raise ValueError(
             f"filename_prefix must name a file in the folder {folder}, such as video/clip; got {prefix!r}."
         )
+    return path
+
+
+def numbered_paths(prefix: str, suffix: str) -> Iterator[Path]:
+    """<output>/<prefix>_00001_<suffix> and so on, counted on from the files there. Raises as `output_path` does."""
+    path = output_path(prefix)
     taken = re.compile(re.escape(path.name) + r"_(\d+)_")
     numbers = [int(found[1]) for file in path.parent.glob("*") if (found := taken.match(file.name))]
-    return path.with_name(f"{path.name}_{max(numbers, default=0) + 1:05}_{suffix}")
+    return (path.with_name(f"{path.name}_{number:05}_{suffix}") for number in count(max(numbers, default=0) + 1))
 
 
 def _input_files(kind: str) -> list[str]:
@@ -196,17 +204,8 @@ def _input_files(kind: str) -> list[str]:
 
 def _read_image(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """IMAGE (T, H, W, 3), of an animation all frames, and MASK: what its alpha leaves out, or zeros (T, 64, 64)."""
-    from PIL import Image, ImageOps, ImageSequence
-
-    try:
-        with Image.open(path) as file:
-            pages = [ImageOps.exif_transpose(page) for page in ImageSequence.Iterator(file)]
-            frames = np.stack([np.asarray(page.convert("RGBA")) for page in pages])  # (T, H, W, 4)
-            has_alpha = any(page.has_transparency_data for page in pages)
-    except OSError as error:
-        raise ValueError(f"{path}: not an image that can be read ({error}).") from error
-    pixels = torch.from_numpy(frames).float().div(255)
-    mask = 1 - pixels[..., 3] if has_alpha else torch.zeros(len(pixels), 64, 64)
+    pixels = open_video(path).read()
+    mask = 1 - pixels[..., 3] if pixels.shape[-1] == 4 else torch.zeros(len(pixels), 64, 64)
     return pixels[..., :3].contiguous(), mask
 
 
@@ -216,9 +215,5 @@ def _write_images(images: torch.Tensor, prefix: str) -> list[Path]:
     metadata = PngImagePlugin.PngInfo()
     for key, text in settings().metadata.items():
         metadata.add_text(key, text)
-    files = []
-    for pixels in to_uint8(images):
-        files.append(output_path(prefix, ".png"))
-        with atomic_path(files[-1]) as temporary:
-            Image.fromarray(pixels).save(temporary, pnginfo=metadata)
-    return files
+    names, pictures = numbered_paths(prefix, ".png"), map(Image.fromarray, to_uint8(images))
+    return [write_new(names, partial(picture.save, pnginfo=metadata)) for picture in pictures]

@@ -169,7 +169,7 @@ def _check_value(name: str, spec: Input, value: Any) -> None:
     elif not _fits(spec, value):
         raise ValueError(f"{name} must be {describe(spec)}; got {value!r}.")
     elif name == "filename_prefix":
-        output_path(value, "")
+        output_path(value)
 
 
 def _fits(spec: Input, value: Any) -> bool:

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..lumiere_core.video.pictures import open_picture
+
 STICKERS = Path(__file__).with_name("stickers.csv")
 COLUMNS = ("name", "synonyms", "file")
 PICTURE = 256  # side in pixels of a cast's pictures
@@ -173,18 +175,13 @@ def read_cutout(file: str | Path) -> np.ndarray:
 
     Raises ValueError for a file that is no whole picture, has no transparent pixel or hardly an opaque one.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    try:
-        with Image.open(file) as image:
-            image = ImageOps.exif_transpose(image)
-            if not image.has_transparency_data:
-                raise ValueError(
-                    f"{file}: a cut-out needs an alpha channel; this picture has none. Remove its background."
-                )
-            rgba = np.asarray(image.convert("RGBA"), np.float32) / 255
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file}: not a whole picture ({error}). Remove it or replace it.") from error
+    with open_picture(file) as picture:
+        has_alpha = picture.has_transparency_data
+        rgba = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"), np.float32) / 255
+    if not has_alpha:
+        raise ValueError(f"{file}: a cut-out needs an alpha channel; this picture has none. Remove its background.")
     alpha = rgba[..., 3]
     if alpha.min() > 0.5:
         raise ValueError(f"{file}: a cut-out must be transparent around its object; this picture is opaque everywhere.")

@@ -45,5 +45,10 @@ def _sampling(info: CheckpointInfo) -> str:
 
 
 def _table(title: str, rows: dict) -> str:
-    lines = [f"  {name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in rows.items()]
+    lines = [f"  {_shown(name)}: {_shown(value)}" for name, value in rows.items()]
     return "\n".join([f"{title}:", *(lines or ["  none"])])
+
+
+def _shown(value) -> str:
+    """Text as it is where it stays on its line, else as JSON: a file may say anything of itself."""
+    return value if isinstance(value, str) and value.isprintable() else json.dumps(value)

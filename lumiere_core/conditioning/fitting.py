@@ -12,6 +12,7 @@ from ..video.tensors import frames_to_video, video_to_frames
 
 FITS = ("crop", "pad", "stretch")
 ROUNDING = 1e-5  # by which a sum of weights may fall short of 1
+FITTED_AT_ONCE = 16  # frames: a large video is not copied as a whole before it becomes small
 ASPECT_TOLERANCE = 0.02  # relative difference of width / height up to which a mask was drawn for the images
 
 
@@ -21,9 +22,23 @@ def fit_video(frames: torch.Tensor, size: tuple[int, int], fit: str) -> tuple[to
     size: (h, w). fit: crop fills the size and cuts off what is over; pad shows all, and adds mid-grey, 1 in the second
     result; stretch changes the aspect ratio. Frames of that size come out bit for bit.
     """
-    fitted = _fit(frames_to_video(frames)[0], size, fit, 0.0)  # (3, N, h, w)
+    parts = frames.split(FITTED_AT_ONCE)
+    fitted = torch.cat([_fit(frames_to_video(part)[0], size, fit, 0.0) for part in parts], dim=1)  # (3, N, h, w)
     padding = _fit(torch.zeros(1, 1, *frames.shape[1:3]), size, fit, 1.0)
     return fitted[None], padding[None]
+
+
+def shrink_to_cover(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Frames (N, H, W, C) as small as `fit_video` needs them for a clip of size (h, w), their shape kept.
+
+    No side becomes shorter than the clip's; smaller ones stay as they are.
+    """
+    sides = frames.shape[1:3]
+    ratio = max(wanted / side for wanted, side in zip(size, sides, strict=True))
+    if ratio >= 1:
+        return frames
+    planes = _resize(frames.movedim(-1, 0), tuple(max(1, round(side * ratio)) for side in sides))
+    return planes.movedim(0, -1).clamp(0, 1)
 
 
 def join_images(batches: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -108,12 +108,17 @@ def _extend(given: Given, video: torch.Tensor, mask, frames: int) -> Condition:
     if given.last > count:
         raise ValueError(f"last must be at most {count}, the video's frames; got {given.last}.")
     kept = given.last or count
+    require_room_to_extend(kept, frames)
+    return _place(video[:, :, count - kept :], range(kept), frames)
+
+
+def require_room_to_extend(kept: int, frames: int) -> None:
+    """Raise ValueError where the frames that are kept of a video leave none of the clip's to be generated."""
     if kept >= frames:
         raise ValueError(
             f"extend: the clip of {frames} frames starts with {kept} given ones, which leaves none to generate. Set "
             f"frames to more than {kept}, or last, how many of the video's frames are kept, to less than {frames}."
         )
-    return _place(video[:, :, count - kept :], range(kept), frames)
 
 
 def _inpaint(given: Given, video: torch.Tensor, mask: torch.Tensor, frames: int) -> Condition:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,37 +45,67 @@ def clear_write_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-class atomic_path:
-    """Context manager: write to the path it gives; on success that file replaces `path`, on error nothing is left."""
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Write to the path it gives; on success that file replaces `path`, on error nothing is left."""
+    with _temporary_beside(Path(path)) as (temporary, mode):
+        yield temporary
+        temporary.chmod(mode)
+        os.replace(temporary, path)
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
 
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.stem}.", suffix=self.path.suffix)
-        os.close(handle)
-        self.temporary = Path(name)
-        return self.temporary
+def write_new(paths: Iterator[Path], write: Callable[[Path], None]) -> Path:
+    """`write(path)` a file that replaces none: it gets the first of these names that is free when it is whole.
 
-    def __exit__(self, kind, *_):
-        try:
-            if kind is None:
-                os.chmod(self.temporary, 0o666 & ~_umask())
-                os.replace(self.temporary, self.path)
-        finally:
-            self.temporary.unlink(missing_ok=True)
+    Returns that name. Others may write files of the same names meanwhile: each name is taken once.
+    """
+    path = next(paths)
+    with _temporary_beside(path) as (temporary, mode):
+        write(temporary)
+        temporary.chmod(mode)
+        while not _take(temporary, path):
+            path = next(paths)
+    return path
 
 
 def remove_half_written(path: Path) -> None:
     """Remove what killed processes left of `atomic_path(path)`. For those who know that nobody else writes it now."""
-    name = re.compile(rf"{re.escape(f'.{path.stem}.')}[a-z0-9_]{{8}}{re.escape(path.suffix)}")  # as tempfile draws them
+    name = re.compile(rf"{re.escape(f'.{path.stem}.')}[0-9a-f]{{16}}{re.escape(path.suffix)}")
     for file in path.parent.iterdir():
         if name.fullmatch(file.name):
             file.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+@contextmanager
+def _temporary_beside(path: Path) -> Iterator[tuple[Path, int]]:
+    """An empty hidden file in the same folder, deleted at the end, and the mode that new files have there.
+
+    Some writers leave theirs to its owner alone.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
+    try:
+        temporary.touch()  # here, and not by tempfile: a signal that comes between leaves nothing
+        yield temporary, temporary.stat().st_mode
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _take(temporary: Path, path: Path) -> bool:
+    """Give the file that name, if it is free: at once, as no check before it could be."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a drive without hard links: an empty file holds the name for a moment
+        return _take_by_placeholder(temporary, path)
+    return True
+
+
+def _take_by_placeholder(temporary: Path, path: Path) -> bool:
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    os.replace(temporary, path)
+    return True

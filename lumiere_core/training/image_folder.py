@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..checkpoints.format import CheckpointInfo
+from ..video.pictures import eight_bits, open_picture
 from .recipe import Stage
 from .source import Clips, Request
 
@@ -64,11 +65,8 @@ def read_square(file: Path, size: int) -> np.ndarray:
     """The middle square of a picture, resized: (size, size, 3) uint8."""
     from PIL import Image, ImageOps
 
-    try:
-        with Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except OSError as error:
-        raise ValueError(f"{file}: not a whole picture ({error}). Remove it or replace it.") from error
+    with open_picture(file) as image:
+        upright = eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
     return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))
 
 

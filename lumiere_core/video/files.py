@@ -6,9 +6,7 @@ Frames are (T, H, W, 3) in [0, 1], RGB, a torch tensor or a numpy array; or (T, 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,12 +14,11 @@ import numpy as np
 import torch
 
 from ..runtime.outputs import atomic_path, require_writable
+from .frame_folder import require_replaceable, write_frames
+from .reading import open_video
 
 SUFFIXES = (".mp4", ".gif", ".webp")
 TRANSPARENT_SUFFIXES = (".webp",)
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-FRAME_NAME = "frame_{:05d}.png"
-PNG_FPS = 16.0  # what a folder of PNGs is read at: it cannot say
 
 # Where ComfyUI looks for what a webp carries: EXIF's Model has the prompt, Make and the tags below it the rest.
 _EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F
@@ -41,8 +38,7 @@ def write_video(path: str | Path, frames, fps: float, metadata: Mapping[str, str
     frames = to_uint8(frames)
     check_output(path, transparent=frames.shape[-1] == 4)
     if is_folder(path):
-        with _atomic_folder(Path(path)) as folder:
-            _write_pngs(folder, frames)
+        write_frames(Path(path), frames)
         return
     writer = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}[Path(path).suffix.lower()]
     with atomic_path(path) as temporary:
@@ -55,7 +51,8 @@ def check_output(path: str | Path, transparent: bool = False) -> None:
     """
     target = Path(path)
     if is_folder(path):
-        _require_replaceable(target)
+        target = target.resolve()
+        require_replaceable(target)
     elif target.is_dir():
         raise ValueError(f"{path}: this is a folder. End the name in a slash for a folder of PNGs.")
     elif target.suffix.lower() not in SUFFIXES:
@@ -80,25 +77,10 @@ def read_video(path: str | Path) -> tuple[torch.Tensor, float]:
     """Frames (T, H, W, 3) float32 in [0, 1], and frames per second, of a video or an image, which is one frame.
 
     An alpha channel is dropped. In gif and webp, equal neighbours are stored, and come back, as one longer frame.
+    Raises ValueError as `VideoFile.read` does. To read only what is needed, see `open_video`.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ValueError(f"{path}: no such file.")
-    if path.is_dir():
-        frames, fps = _read_pngs(path), PNG_FPS
-    elif path.suffix.lower() in (".gif", ".webp", *IMAGE_SUFFIXES):
-        frames, fps = _read_pillow(path)
-    else:
-        frames, fps = _read_av(path)
-    pixels = torch.from_numpy(np.stack(frames))
-    return (pixels if pixels.is_floating_point() else pixels.float().div(255)), fps
-
-
-def resample_fps(frames: torch.Tensor, fps: float, target: float) -> torch.Tensor:
-    """The frames (T, H, W, 3) nearest in time to those of a video of `target` frames per second, equally long."""
-    count = max(1, round(len(frames) * target / fps))
-    times = (torch.arange(count) + 0.5) / target
-    return frames[(times * fps).floor().long().clamp(max=len(frames) - 1)] if count != len(frames) else frames
+    video = open_video(path)
+    return video.read()[..., :3], video.fps
 
 
 def to_uint8(frames) -> np.ndarray:
@@ -170,83 +152,3 @@ def _durations(count: int, exact: float) -> list[int]:
     """Whole units whose running sum never strays from the exact one by more than a half: 62.5 -> 62, 63, 62..."""
     ends = np.round(np.arange(count + 1) * exact).astype(int)
     return np.diff(ends).tolist()
-
-
-def _write_pngs(folder: Path, frames: np.ndarray) -> None:
-    from PIL import Image
-
-    for index, frame in enumerate(frames):
-        Image.fromarray(frame).save(folder / FRAME_NAME.format(index))
-
-
-@contextmanager
-def _atomic_folder(path: Path):
-    """A temporary folder beside `path` that takes its place on success, and is deleted on any error."""
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
-        new, old = Path(temporary) / "new", Path(temporary) / "old"
-        new.mkdir()
-        yield new
-        if path.exists():
-            os.replace(path, old)
-        os.replace(new, path)
-
-
-def _require_replaceable(folder: Path) -> None:
-    """A folder is replaced as a whole: refuse where that would delete anything but an earlier video's frames."""
-    if folder.is_file():
-        raise ValueError(f"{folder}: this is a file, so it cannot become a folder of PNGs. Choose another name.")
-    others = [entry.name for entry in folder.glob("*") if not entry.match("frame_*.png")]
-    if others:
-        raise ValueError(
-            f"{folder}: the folder holds other files than a video's frames ({others[0]}). Choose another folder."
-        )
-
-
-def _read_pngs(folder: Path) -> list[np.ndarray]:
-    from PIL import Image
-
-    files = sorted(folder.glob("*.png"))
-    if not files:
-        raise ValueError(f"{folder}: the folder has no PNG files.")
-    return [np.asarray(Image.open(file).convert("RGB")) for file in files]
-
-
-def _read_pillow(path: Path) -> tuple[list[np.ndarray], float]:
-    from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
-
-    try:
-        image = Image.open(path)
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path}: not an image or animation that can be read.") from error
-    frames, milliseconds = [], 0
-    for frame in ImageSequence.Iterator(image):
-        frames.append(np.asarray(ImageOps.exif_transpose(frame).convert("RGB")))
-        milliseconds += frame.info.get("duration", 0)
-    return frames, 1000 * len(frames) / milliseconds if milliseconds else PNG_FPS
-
-
-def _read_av(path: Path) -> tuple[list[np.ndarray], float]:
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            frames = [_decoded(frame) for frame in container.decode(stream)]
-            fps = float(stream.average_rate)
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"{path}: not a video that can be read ({error}).") from error
-    if not frames:
-        raise ValueError(f"{path}: the video has no frames.")
-    return frames, fps
-
-
-def _decoded(frame) -> np.ndarray:
-    """(H, W, 3), as ComfyUI decodes it: in float32, where halved colour planes are interpolated, not repeated.
-
-    In other widths than multiples of 32 that conversion reads beyond the picture's edge, so those stay in 8 bits.
-    """
-    if frame.width % 32:
-        return frame.to_ndarray(format="rgb24")
-    return frame.to_ndarray(format="gbrpf32le").clip(0, 1)

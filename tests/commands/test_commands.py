@@ -19,6 +19,7 @@ from lumiere_video.lumiere_core.diffusion import SAMPLERS, SPACINGS, WEIGHTS
 from lumiere_video.lumiere_core.pipeline import Clip, LumierePipeline
 from lumiere_video.lumiere_core.runtime import progress
 from lumiere_video.lumiere_core.video import files as video_io
+from lumiere_video.lumiere_core.video import frame_folder
 
 PROMPT = "a red circle moving right"
 
@@ -329,7 +330,7 @@ def test_ctrl_c_while_writing_leaves_nothing(run, monkeypatch, output):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(video_io, "_write_mp4", press)
-    monkeypatch.setattr(video_io, "_write_pngs", press)
+    monkeypatch.setattr(frame_folder, "_write_pngs", press)
     code, errors, files = run("--frames", 2, output=output)
     assert (code, errors[-1:], files) == (130, ["lumiere: interrupted"], [])
 
@@ -370,6 +371,18 @@ def test_info_says_what_a_file_is(tiny, capsys):
         assert line in text.splitlines()
     assert cli.main(["info", str(tiny.text)]) == 0
     assert "  tokenizer: byte-level" in capsys.readouterr().out.splitlines()
+
+
+def test_info_keeps_what_a_file_says_of_itself_on_its_lines(tiny, tmp_path, capsys):
+    info, tensors = load_checkpoint(tiny.base)
+    record = {"recipe": "a\nkind: ssr\x1b[2J", "b\n  c": 1, "café": "猫"}
+    save_checkpoint(tmp_path / "a.safetensors", tensors, dataclasses.replace(info, training=record))
+    assert cli.main(["info", str(tmp_path / "a.safetensors")]) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        r'  recipe: "a\nkind: ssr\u001b[2J"',
+        r'  "b\n  c": 1',
+        "  café: 猫",
+    ]
 
 
 def test_evaluate_writes_a_report_and_prints_the_table(tiny, tmp_path, capsys):

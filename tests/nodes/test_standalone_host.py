@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -144,6 +145,19 @@ def test_files_in_subfolders_have_names_with_slashes_and_those_outside_have_none
         for name in ("none.safetensors", "../outside.safetensors", str(tmp_path / "outside.safetensors")):
             with pytest.raises(ValueError, match=rf"{name}' was not found; searched {models} and .*weights"):
                 standalone.checkpoint_path(name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links")
+def test_links_that_lead_back_are_followed_no_further(tiny, tmp_path):
+    models = tmp_path / "models"
+    (models / "sub").mkdir(parents=True)
+    (models / "sub" / "base.safetensors").symlink_to(tiny.base)
+    (models / "same").symlink_to(models / "sub")  # another name, as it is no loop
+    for name, target in (("a", models), ("b", models), ("sub/c", models), ("sub/d", models / "sub"), ("e", "e")):
+        (models / name).symlink_to(target)
+    with using(Settings(models=models)):
+        names = standalone.checkpoint_names(BASE_KINDS)
+    assert names == ["same/base.safetensors", "sub/base.safetensors", "toy-base.safetensors"]
 
 
 def test_models_carry_what_sampling_needs(base):

@@ -7,6 +7,7 @@ import re
 import weakref
 from types import SimpleNamespace
 
+import av
 import pytest
 import torch
 from PIL import Image
@@ -237,6 +238,34 @@ def test_stitching_without_end_ends_where_the_memory_does(lumiere, monkeypatch):
         f"{i}": api("ImageStitch", image1=[f"{i - 1}", 0], image2=[f"{i - 1}", 0], **stitch) for i in range(2, 31)
     }
     assert_refused(lumiere(graph), r"node 11 \(ImageStitch\): A stitched image of 1 frames, 10240 x 6 pixels, needs")
+
+
+@pytest.mark.parametrize(
+    ("save", "names"),
+    [
+        (api("SaveImage", images=["1", 0], filename_prefix="clip"), ["clip_00001_.png", "clip_00002_.png"]),
+        (api("SaveAnimatedWEBP", images=["1", 0], **WEBP), ["clip_00001_.webp", "clip_00002_.webp"]),
+        (
+            api("SaveVideo", video=["3", 0], filename_prefix="clip", format="auto"),
+            ["clip_00001_.mp4", "clip_00002_.mp4"],
+        ),
+    ],
+)
+def test_a_name_that_another_run_takes_meanwhile_is_left_to_it(lumiere, monkeypatch, save, names):
+    def while_another_run_ends(write):
+        def wrapped(*given, **options):
+            (lumiere.out / names[0]).write_bytes(b"of another run")
+            return write(*given, **options)
+
+        return wrapped
+
+    monkeypatch.setattr(Image.Image, "save", while_another_run_ends(Image.Image.save))
+    monkeypatch.setattr("av.open", while_another_run_ends(av.open))
+    lumiere.out.mkdir()
+    done = lumiere({"1": COPY["1"], "2": save, "3": api("CreateVideo", images=["1", 0], fps=8)})
+    assert (done.code, done.files, done.lines) == (0, names, [str(lumiere.out / names[1])]), done
+    assert (lumiere.out / names[0]).read_bytes() == b"of another run"
+    assert len(read_video(done.lines[0])[0]) == 1
 
 
 def test_list_says_what_can_be_set(lumiere):

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from functools import reduce
-from glob import glob
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -82,9 +81,23 @@ def checkpoint_names(kinds: tuple[str, ...]) -> list[str]:
 
     Files that cannot be used are left out, with a warning.
     """
-    found = [glob("**/*.safetensors", root_dir=folder, recursive=True) for folder in _folders()]
-    files = {name: path for name in chain(*found) if (path := _find(name)) is not None}
-    return sorted(Path(name).as_posix() for name, path in files.items() if kind_to_list(path) in (*kinds, UNTOLD))
+    names = {file.relative_to(folder).as_posix() for folder in _folders() for file in _checkpoints(folder)}
+    files = {name: path for name in names if (path := _find(name)) is not None}
+    return sorted(name for name, path in files.items() if kind_to_list(path) in (*kinds, UNTOLD))
+
+
+def _checkpoints(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """The files in a folder and below. Links are followed, but not back to a folder that they lie in: two such links
+    would have more paths than anyone can read.
+    """
+    here = os.path.realpath(folder)
+    if here in above or not os.access(folder, os.R_OK | os.X_OK):
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and not path.name.startswith("."):
+            yield from _checkpoints(path, (*above, here))
+        elif fnmatch(path.name, "[!.]*.safetensors"):
+            yield path
 
 
 def checkpoint_path(name: str) -> Path:

@@ -149,6 +149,15 @@ def test_each_picture_comes_with_its_caption_and_some_with_none(recipe, pictures
     assert seen == set(expected.values()) and 10 < dropped < 50  # of 120
 
 
+def test_grey_of_16_bits_is_learned_as_grey(tmp_path):
+    Image.fromarray(np.full((8, 8), 32896, np.uint16)).save(tmp_path / "a.png")
+    assert (read_square(tmp_path / "a.png", 8) == 128).all()
+
+
+# A PNG of 30,000 x 30,000 pixels, says its header.
+BOMB = bytes.fromhex("89504e470d0a1a0a0000000d4948445200007530000075300802000000e9456fed0000000049444154")
+
+
 def test_folders_that_cannot_be_learned_from(tmp_path, pictures):
     with pytest.raises(ValueError, match="none: no such folder. Give one with pictures"):
         picture_files(tmp_path / "none")
@@ -157,6 +166,9 @@ def test_folders_that_cannot_be_learned_from(tmp_path, pictures):
         picture_files(tmp_path / "empty")
     (pictures / "0.png").write_text("nothing")
     with pytest.raises(ValueError, match="0.png: not a whole picture"):
+        read_square(pictures / "0.png", 8)
+    (pictures / "0.png").write_bytes(BOMB)
+    with pytest.raises(ValueError, match="0.png: a picture must have at most 178 million pixels"):
         read_square(pictures / "0.png", 8)
     (pictures / "1.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="1.txt: a caption must be UTF-8 text"):

@@ -1,5 +1,6 @@
 """Video files: colours survive, nothing is ever half-written, and what cannot be written is refused beforehand."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lumiere_video.lumiere_core.video import diagnostics
+from lumiere_video.lumiere_core.video import diagnostics, frame_folder
 from lumiere_video.lumiere_core.video import files as video_io
 from lumiere_video.lumiere_core.video.files import check_output, read_video, write_video
 
@@ -73,8 +74,9 @@ def test_an_earlier_video_survives_a_broken_write(tmp_path, bars, monkeypatch, n
         (target / "half.png" if target.is_dir() else target).write_bytes(b"half")
         raise error
 
-    for writer in ("_write_mp4", "_write_gif", "_write_webp", "_write_pngs"):
+    for writer in ("_write_mp4", "_write_gif", "_write_webp"):
         monkeypatch.setattr(video_io, writer, breaks)
+    monkeypatch.setattr(frame_folder, "_write_pngs", breaks)
     with pytest.raises(error if isinstance(error, type) else type(error)):
         write_video(path, bars[:3], 16.0)
     assert snapshot(tmp_path) == before
@@ -85,6 +87,58 @@ def test_a_folder_of_frames_is_replaced_as_a_whole(tmp_path, bars):
     write_video(path, bars, 16.0)
     write_video(path, bars[:5], 16.0)
     assert list(snapshot(tmp_path)) == ["frames", *(f"frames/frame_{i:05d}.png" for i in range(5))]
+
+
+def users_picture(path):
+    Image.new("RGB", (4, 4)).save(path, format="PNG")
+
+
+USERS_FRAMES = {
+    "frame_00000.png": users_picture,
+    "frame_00007.png": lambda path: path.write_text("notes"),
+    "frame_x.png": users_picture,
+    "frame_00009.png": lambda path: path.mkdir(),
+    ".hidden": users_picture,
+}
+
+
+@pytest.mark.parametrize("name", USERS_FRAMES)
+@pytest.mark.parametrize("frames_before", [0, 12])
+def test_only_frames_that_were_written_here_are_replaced(tmp_path, bars, name, frames_before):
+    path = tmp_path / "frames"
+    path.mkdir()
+    if frames_before:
+        write_video(f"{path}/", bars[:frames_before], 16.0)
+        (path / name).unlink(missing_ok=True)
+    USERS_FRAMES[name](path / name)
+    before = snapshot(tmp_path)
+    for attempt in (check_output, lambda path: write_video(path, bars, 16.0)):
+        with pytest.raises(ValueError, match=rf"frames/?: .* \({re.escape(name)}\). Choose another"):
+            attempt(f"{path}/")
+    assert snapshot(tmp_path) == before
+
+
+def test_what_comes_into_the_folder_during_the_writing_stays(tmp_path, bars, monkeypatch):
+    path = f"{tmp_path}/frames/"
+    write_video(path, bars, 16.0)
+
+    def saves(*given, save=Image.Image.save, **options):
+        (tmp_path / "frames" / "notes.txt").write_text("of the user")
+        save(*given, **options)
+
+    monkeypatch.setattr(Image.Image, "save", saves)
+    with pytest.raises(ValueError, match="notes.txt"):
+        write_video(path, bars[:3], 16.0)
+    assert len(snapshot(tmp_path)) == 1 + 12 + 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links")
+def test_a_linked_folder_is_written_where_it_lies(tmp_path, bars):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "frames")  # which is not there yet
+    for count in (4, 2):
+        write_video(f"{tmp_path}/link/", bars[:count], 16.0)
+        assert len(list((tmp_path / "disk" / "frames").iterdir())) == count and (tmp_path / "link").is_symlink()
 
 
 def test_missing_folders_are_made(tmp_path, bars):
@@ -101,7 +155,7 @@ def test_missing_folders_are_made(tmp_path, bars):
         ("file/frames/", "cannot write into"),
         ("file/", "this is a file"),
         ("folder.mp4", "this is a folder. End the name in a slash"),
-        ("folder.mp4/", r"holds other files than a video's frames \(keep.txt\)"),
+        ("folder.mp4/", r"holds more than frames that this pack wrote \(keep.txt\)"),
     ],
 )
 def test_a_bad_destination_is_refused_and_left_as_it_was(tmp_path, name, message):
