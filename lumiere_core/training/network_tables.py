@@ -10,7 +10,7 @@ from ..networks.operations import ACTIVATIONS
 from .values import Items, OneOf, Range, check_values
 
 WIDEST = 2**16
-MOST_LAYERS, MOST_LEVELS = 64, 12
+MOST_LAYERS, MOST_LEVELS = 32, 8  # as networks/config.py has them
 BYTES = 256 + 3  # what the byte-level tokenizer gives: padding, end, unknown, and the bytes
 Width = Annotated[int, Range(1, WIDEST)]
 Layers = Annotated[int, Range(1, MOST_LAYERS)]

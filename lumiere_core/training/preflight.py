@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints.format import load_info, network_config, require_kind
-from ..networks import STUNet
+from ..checkpoints.format import load_info, require_kind
+from ..networks import STUNet, UNetConfig
 from ..runtime.memory import GIB, available_bytes
 from .files import StageFiles, start_file, text_file
 from .objectives import START_KINDS, build_network, checkpoint_kind, require_fit
@@ -106,7 +106,7 @@ def _start_outline(recipe: Recipe, stage: Stage, folder: Path, outlines: Outline
         _require_trained(file, stage.start)
     info = load_info(file)
     require_kind(info, START_KINDS, file)
-    return STUNet(network_config(info, file), device="meta")
+    return STUNet(UNetConfig.from_dict(info.config), device="meta")
 
 
 def _require_trained(file: Path, stage: str) -> None:

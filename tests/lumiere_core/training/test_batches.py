@@ -38,8 +38,11 @@ def lengths(texts):
     return ids, ids
 
 
+NETWORKS = {"text": {"max_tokens": 4, "d_model": 8}, "base": {}, "ssr": {}}
+
+
 def stage(kind="t2i", phase=CLIP, **fields) -> Stage:
-    network = {"channels": [8], "attention": [False], "max_tokens": 4, "d_model": 8}
+    network = NETWORKS.get(kind, {"channels": [8], "attention": [False]})
     start = "a.safetensors" if kind in ("base", "ssr") else None
     options = {"size": 16, "text_dropout": 0.0, **fields}
     return Stage("a", kind, (phase,), network, learning_rate=1e-3, start=start, **options)

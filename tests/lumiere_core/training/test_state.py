@@ -123,12 +123,12 @@ def test_whatever_is_written_is_named(tmp_path):
 def test_what_a_kill_left_half_written_goes_with_the_next_run(killed):
     """39 kills of a large network would fill a disk."""
     for name in (
-        ".words.state.ab_cd12x.safetensors",
-        ".words.loss.abcd1234.png",
-        ".words.partial.abcd1234.safetensors",
+        ".words.state.fedcba9876543210.safetensors",
+        ".words.loss.0123456789abcdef.png",
+        ".words.partial.0123456789abcdef.safetensors",
     ):
         (killed / name).write_bytes(b"half")
-    others = {".words.mine", ".words.state.safetensors", ".others.state.abcd1234.safetensors", "notes"}
+    others = {".words.mine", ".words.state.safetensors", ".others.state.0123456789abcdef.safetensors", "notes"}
     for name in others:
         (killed / name).write_bytes(b"mine")
     run(killed)
