@@ -86,7 +86,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     add_sampling_options(command)
     _add_given_options(command)
-    option("--style", metavar="FILE", help="a style file, or a bundled style: toy-line-drawing, toy-watercolor")
+    option(
+        "--style",
+        type=Path,
+        metavar="FILE",
+        help="a style file, or a bundled style: toy-line-drawing, toy-watercolor",
+    )
     option("--alpha", type=float, metavar="X", help="how much of the style, 0 to 1; default: 0.5")
     option(
         "--transparent",
@@ -125,9 +130,11 @@ def _keyframe(text: str) -> tuple[int, Path]:
     """ "end.png@-1" -> (-1, end.png)."""
     file, _, index = text.rpartition("@")
     try:
-        return int(index), Path(file)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"a keyframe is FILE@INDEX such as end.png@-1; got {text!r}") from error
+        if file:
+            return int(index), Path(file)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"a keyframe is FILE@INDEX such as end.png@-1; got {text!r}")
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -35,7 +35,7 @@ class Wanted:
 
     def read_asked(self, path: Path) -> torch.Tensor:
         """As many frames as are asked for; all where nothing is. No frames at all are refused with the clip."""
-        return self.read(path, self.frames and max(1, self.frames))
+        return self.read(path, None if self.frames is None else max(1, self.frames))
 
     def count(self, path: Path) -> int:
         """How many frames the file says that it has; 0 if it does not."""

@@ -6,6 +6,7 @@ import argparse
 import sys
 import traceback
 import warnings
+from pathlib import Path
 
 from . import evaluate, generate, info, run, stills, train, train_style
 from .signals import Ended, heard_signals
@@ -68,10 +69,21 @@ def _remedy(error: Exception) -> str | None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors as exceptions, for one line instead of usage and error."""
+    """Errors as exceptions, for one line instead of usage and error. An empty path is one, and not this folder."""
+
+    def __init__(self, *given, **options):
+        super().__init__(*given, **options)
+        self.register("type", Path, path)
 
     def error(self, message: str):
         raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def path(text: str) -> Path:
+    """What options of the type Path take."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path is needed here; got an empty text")
+    return Path(text)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 def add_pipeline_options(option) -> None:
     option("--no-ssr", dest="super_resolution", action="store_false", help="stop after the base network")
-    option("--checkpoint", metavar="FILE", help="base network; default: the bundled one")
-    option("--ssr-checkpoint", metavar="FILE", help="super-resolution network; default: the bundled one")
-    option("--text-encoder", metavar="PATH", help="file or T5 folder; default: what the checkpoints name")
+    option("--checkpoint", type=Path, metavar="FILE", help="base network; default: the bundled one")
+    option("--ssr-checkpoint", type=Path, metavar="FILE", help="super-resolution network; default: the bundled one")
+    option("--text-encoder", type=Path, metavar="PATH", help="file or T5 folder; default: what the checkpoints name")
     option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu")
     option("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
 

@@ -29,7 +29,7 @@ def frames_of_images(images: torch.Tensor, name: str = "images") -> torch.Tensor
     """IMAGE (T, H, W, 3 or 4) -> frames (T, H, W, 3); at least one, and finite."""
     if images.ndim != 4 or images.shape[-1] not in (3, 4) or not images.numel():
         raise ValueError(f"{name} must be at least one RGB frame, (T, H, W, 3); got shape {tuple(images.shape)}.")
-    if not torch.isfinite(images).all():
+    if not torch.isfinite(torch.stack(torch.aminmax(images))).all():  # of all it would copy them
         raise ValueError(f"{name} must be finite; got NaN or infinity. Look at the node that made them.")
     return images[..., :3].to(torch.float32)
 

@@ -1,9 +1,13 @@
 """Shared fixtures: tiny checkpoints with random weights, a text encoder, a base network and an SSR."""
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this file
 
 from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, save_checkpoint
 from lumiere_video.lumiere_core.conditioning.text import build_text_encoder, text_info, text_tensors

@@ -49,6 +49,8 @@ def check_output(path: str | Path, transparent: bool = False) -> None:
     """Raise ValueError unless `write_video` can write there: a known suffix, of a kind that can be transparent where
     the frames are, and a folder that takes a new file.
     """
+    if not str(path):
+        raise ValueError("the path of a video must not be empty.")
     target = Path(path)
     if is_folder(path):
         target = target.resolve()
@@ -90,7 +92,10 @@ def to_uint8(frames) -> np.ndarray:
         raise ValueError(f"write_video: frames must be floats, 0 to 1; got {frames.dtype}. Divide 8-bit values by 255.")
     if frames.ndim != 4 or frames.shape[-1] not in (3, 4) or not frames.numel():
         raise ValueError(f"write_video: frames must have shape (T, H, W, 3 or 4); got {tuple(frames.shape)}.")
-    return frames.float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8).numpy()
+    levels = torch.empty(frames.shape, dtype=torch.uint8)
+    for level, frame in zip(levels, frames, strict=True):  # one by one: floats of a long clip are large
+        level.copy_(frame.float().clamp(0, 1).mul(255).round())
+    return levels.numpy()
 
 
 def _write_mp4(path: Path, frames: np.ndarray, fps: float, metadata: Mapping[str, str]) -> None:
@@ -118,6 +123,8 @@ def _write_mp4(path: Path, frames: np.ndarray, fps: float, metadata: Mapping[str
 def _pad_to_even(frames: np.ndarray) -> np.ndarray:
     """4:2:0 halves the colour planes: an odd side gets its border pixels twice."""
     bottom, right = frames.shape[1] % 2, frames.shape[2] % 2
+    if not bottom and not right:
+        return frames
     return np.pad(frames, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")
 
 

@@ -39,6 +39,10 @@ class Graph:
         self.prompt[node.id] = {"class_type": class_type, "inputs": inputs}
         return node
 
+    def save(self, value: list, name: str) -> Node:
+        """Keep an IMAGE or the samples of a LATENT as `name`.npy in the output folder."""
+        return self.add("ProbeSave", value=value, name=name)
+
 
 class LumiereGraph(Graph):
     """A graph with both bundled networks and an encoded prompt; the methods add a node with inputs to change.
@@ -86,7 +90,3 @@ class LumiereGraph(Graph):
 
     def images(self, frames: int, side: int = 8, seed: int = 0) -> Node:
         return self.add("ProbeImages", frames=frames, height=side, width=side, seed=seed)
-
-    def save(self, value: list, name: str) -> Node:
-        """Keep an IMAGE or the samples of a LATENT as `name`.npy in the output folder."""
-        return self.add("ProbeSave", value=value, name=name)

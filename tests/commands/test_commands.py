@@ -194,6 +194,48 @@ def test_a_video_is_extended(run, tmp_path, media):
     assert len(frames) == 12 and (frames[:3] - given[5:]).abs().max() <= HALF_LEVEL
 
 
+@pytest.fixture
+def long_video(tmp_path):
+    """40 frames of 48 x 64, larger than any clip here, that get lighter."""
+    levels = torch.linspace(0, 0.8, 40).view(-1, 1, 1, 1)
+    video_io.write_video(tmp_path / "long.mp4", levels.expand(40, 48, 64, 3), 16)
+    return tmp_path / "long.mp4"
+
+
+def test_of_a_longer_and_larger_video_the_first_frames_are_inpainted(run, tmp_path, media, long_video):
+    mask = Image.new("L", (64, 48))
+    mask.paste(255, (32, 0, 64, 48))
+    mask.save(tmp_path / "half.png")
+    options = ("--mask", tmp_path / "half.png", "--fit", "stretch", "--frames", 5)
+    code, said, _ = run("--inpaint", long_video, *options, output="clip/")
+    assert code == 0 and "long.mp4: the video has 40 frames; the first 5 are used" in "".join(said)
+    frames, given = written(tmp_path), video_io.read_video(long_video)[0]
+    assert frames.shape == (5, 32, 32, 3)
+    assert (frames[:, 0, 0] - given[:5, 0, 0]).abs().max() <= HALF_LEVEL
+
+
+def test_a_longer_and_larger_video_is_extended(run, tmp_path, long_video):
+    assert run("--extend", long_video, "--last", 2, "--fit", "stretch", "--frames", 4, output="clip/")[0] == 0
+    frames, given = written(tmp_path), video_io.read_video(long_video)[0]
+    assert (frames[:2, 0, 0] - given[-2:, 0, 0]).abs().max() <= HALF_LEVEL
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--extend {long}", "extend: the clip of 12 frames starts with 40 given ones, which leaves none"),
+        ("--extend {long} --frames 40", "extend: the clip of 40 frames starts with 40 given ones"),
+        ("--extend {long} --last -1", "last and feather must be at least 0; got -1"),
+        ("--inpaint {long} --mask {mask} --frames 0", "frames must be at least 1; got 0"),
+        ("--input-video {long} --frames -2", "frames must be at least 1; got -2"),
+        ("--image {image} --size 0", "size must be at least 1 pixel"),
+        ("--image {image} --size -3", "size must be at least 1 pixel"),
+    ],
+)
+def test_bad_numbers_beside_files_are_named_as_without_them(run, media, long_video, options, message):
+    assert_refused(run(*options.format(long=long_video, **media).split()), message)
+
+
 def test_outside_the_mask_a_video_stays(run, tmp_path, media):
     assert run("--inpaint", media["video"], "--mask", media["mask"], output="clip/")[0] == 0
     frames, given = written(tmp_path), video_io.read_video(media["video"])[0]
@@ -504,13 +546,21 @@ def test_a_missing_package_is_named(tiny, monkeypatch, capsys):
         ("train stickers --cast CAST --output OUT", "CAST: no such folder. A cast is a folder"),
         ("train stickers --precision int4", "argument --precision: invalid choice: 'int4'"),
         ("evaluate --output /dev/null/x", "cannot write into"),
+        ("info EMPTY", "argument FILE: a path is needed here; got an empty text"),
+        ("generate prompt --output EMPTY", "the path of a video must not be empty"),
+        ("generate prompt --output OUT/a.gif --image EMPTY", "argument --image: a path is needed here"),
+        ("generate prompt --output OUT/a.gif --keyframe @0", "a keyframe is FILE@INDEX such as end.png@-1; got '@0'"),
+        ("generate prompt --output OUT/a.gif --checkpoint EMPTY", "argument --checkpoint: a path is needed here"),
+        ("run w.json --output EMPTY", "argument --output: a path is needed here"),
+        ("stills EMPTY", "argument FOLDER: a path is needed here"),
         ("dance", "invalid choice: 'dance'"),
         ("", "the following arguments are required: COMMAND"),
         ("generate prompt", "the following arguments are required: --output"),
     ],
 )
 def test_bad_commands(command, message, capsys, tmp_path):
-    code = cli.main(command.replace("OUT", str(tmp_path)).split())
+    words = command.replace("OUT", str(tmp_path)).split()
+    code = cli.main(["" if word == "EMPTY" else word for word in words])
     assert_refused((code, capsys.readouterr().err.splitlines(), list(tmp_path.iterdir())), message)
 
 
