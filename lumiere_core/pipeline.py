@@ -14,7 +14,7 @@ import torch
 from .checkpoints import bundled
 from .checkpoints.format import CheckpointInfo, load_stunet
 from .conditioning.fitting import FITS, fit_video
-from .conditioning.given import CONDITION_CHANNELS, Condition, Given
+from .conditioning.given import CONDITION_CHANNELS, Given
 from .conditioning.text import TextEncoder, load_text_encoder
 from .conditioning.vocabulary import check_prompt, taught
 from .diffusion.options import UNSAID, SamplingOptions
@@ -218,15 +218,10 @@ class LumierePipeline:
         require_clip_memory(model.info.kind, config, plan.shape[2:], plan.window_size, self.device, self.dtype)
 
     def _ssr_options(self, plan: SamplingPlan, progress: Progress | None, given: Given | None) -> dict:
-        return self._options(self.ssr, SSR_STAGE, plan, progress) | {"known": self._known_at_full_size(plan, given)}
-
-    def _known_at_full_size(self, plan: SamplingPlan, given: Given | None) -> Condition | None:
-        """What is known of the SSR's clip; nothing where the images would have to be enlarged themselves."""
-        if given is None or not given.covers((plan.height, plan.width)):
-            return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # said at the base's size already
-            return given.condition(plan.frames, (plan.height, plan.width), self.ssr.info.scale)
+        known = None
+        if given is not None:
+            known = given.at_full_size(plan.frames, (plan.height, plan.width), self.ssr.info.scale)
+        return self._options(self.ssr, SSR_STAGE, plan, progress) | {"known": known}
 
     def _options(self, model: Model, stage: str, plan: SamplingPlan, progress: Progress | None) -> dict:
         """What both networks' runs have in common."""

@@ -10,6 +10,10 @@ import torch
 from ..lumiere_core.checkpoints.format import CheckpointInfo
 from ..lumiere_core.conditioning.given import Condition
 
+GIVEN = (
+    "lumiere_given"  # BuildConditioningMask's `Given` on a conditioning: pictures of any size, for the SSR to fit anew
+)
+
 
 @contextmanager
 def named(node: str):

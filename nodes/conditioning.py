@@ -9,7 +9,7 @@ from ..lumiere_core.conditioning.given import MASKED, Given, masked_clip, parse_
 from ..lumiere_core.diffusion.options import LONGEST_CLIP
 from ..lumiere_core.video.tensors import video_to_frames
 from . import inputs
-from .checks import frames_of_images, named, with_values
+from .checks import GIVEN, frames_of_images, named, with_values
 from .host import io
 
 MOST_PIXELS = 1024  # that a mask grows or fades by
@@ -24,7 +24,7 @@ class BuildConditioningMask(io.ComfyNode):
             category=f"{inputs.CATEGORY}/conditioning",
             description="Says which pixels of a clip are given, and attaches them to the conditioning: a first frame, "
             "keyframes, a video to go on with, one with a hole, or a picture of which only a region moves. Wire the "
-            "latent into the sampler too: it keeps what is given exactly.",
+            "latent into the sampler too: it keeps what is given exactly. Wire the conditioning into the SSR as well.",
             search_aliases=[
                 "lumiere",
                 "image to video",
@@ -85,12 +85,9 @@ class BuildConditioningMask(io.ComfyNode):
                 ),
                 io.Image.Output(
                     display_name="images",
-                    tooltip="What is known, mid-grey elsewhere; at full size, the original of "
-                    "TemporalMultiDiffusionSSR.",
+                    tooltip="What is known, mid-grey elsewhere: to look at.",
                 ),
-                io.Mask.Output(
-                    display_name="mask", tooltip="1 where pixels are generated, one mask a frame: the SSR's mask."
-                ),
+                io.Mask.Output(display_name="mask", tooltip="1 where pixels are generated, one mask a frame."),
             ],
         )
 
@@ -115,7 +112,7 @@ class BuildConditioningMask(io.ComfyNode):
             mode.get("feather", 0),
         )
         condition = given.condition(frames, (height or images.shape[1], width or images.shape[2]))
-        values = {"concat_latent_image": condition.clip, "concat_mask": condition.change_mask}
+        values = {"concat_latent_image": condition.clip, "concat_mask": condition.change_mask, GIVEN: given}
         return io.NodeOutput(
             with_values(positive, values),
             with_values(negative, values),

@@ -7,6 +7,7 @@ from .conditioning import BuildConditioningMask
 from .diagnostics import VideoDiagnostics
 from .loaders import LoadSSR, LoadSTUNet
 from .pixel_video import EmptyPixelVideo, FramesToLatent, LatentToFrames
+from .sample_media import SampleMedia
 from .sampler import STUNetSampler
 from .style import StyleWeightInterpolate
 from .super_resolution import SSRConditioning, TemporalMultiDiffusionSSR
@@ -27,6 +28,7 @@ NODES = (
     LatentToFrames,
     VideoDiagnostics,
     RemovePlainBackground,
+    SampleMedia,
 )
 
 

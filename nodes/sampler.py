@@ -97,7 +97,8 @@ class STUNetSampler(io.ComfyNode):
         )
         mask = None if latent is None else latent.get("noise_mask")
         video = host.sample_video(model, plan, positive, negative, seed, start, mask, keep_known)
-        return io.NodeOutput(video_to_frames(video), {"samples": video}, info.fps)
+        frames = video_to_frames(video)
+        return io.NodeOutput(frames, {"samples": video}, info.fps, **host.shown_clip(frames, info.fps))
 
 
 def _size(info, start: torch.Tensor | None, frames: int, width: int, height: int) -> tuple[int, tuple[int, int]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 from ..lumiere_core.conditioning.given import Condition
 from ..lumiere_core.diffusion.options import SamplingOptions
 from ..lumiere_core.runtime.memory import require_frames_memory
-from ..lumiere_core.sampling import plan_sampling, super_resolve
+from ..lumiere_core.sampling import SamplingPlan, plan_sampling, super_resolve
 from ..lumiere_core.video.tensors import frames_to_video, video_to_frames
 from . import host, inputs
-from .checks import check_conditioning, chosen, frames_of_images, named, one_text, with_values
+from .checks import GIVEN, check_conditioning, chosen, frames_of_images, named, one_text, with_values
 from .host import io
 from .loaders import SSR_KINDS
 from .masks import change_mask
@@ -69,7 +71,8 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
             display_name="Temporal MultiDiffusion SSR (Lumiere)",
             category=f"{inputs.CATEGORY}/sampling",
             description="Makes a video larger. The SSR runs over overlapping windows of frames that are fused at every "
-            "denoising step, so that no seam shows, and a long clip never has to fit the accelerator at once.",
+            "denoising step, so that no seam shows, and a long clip never has to fit the accelerator at once. Wired to "
+            "BuildConditioningMask, it keeps what is given at full size, too.",
             search_aliases=["lumiere", "video upscale", "super resolution", "multidiffusion", "upscaler"],
             inputs=[
                 io.Model.Input("model", tooltip="An SSR from LoadSSR. Weight patches on it (LoRA, merges) count."),
@@ -84,7 +87,8 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
                 io.Image.Input(
                     "original",
                     optional=True,
-                    tooltip="A full-size video whose pixels are kept where the mask is 0. Needs the mask.",
+                    tooltip="A full-size video whose pixels are kept where the mask is 0. Needs the mask. Then what "
+                    "BuildConditioningMask says does not count.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -125,30 +129,46 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
                 tile_overlap=tile_overlap,
             ),
         )
-        known = _known(original, mask, plan)
-        with host.placed(model, plan, NAME) as place, host.progress(NAME, plan.evaluations) as report:
+        text, without = one_text(positive, "positive"), one_text(negative, "negative")
+        known = _given(positive, plan) if original is None and mask is None else _known(original, mask, plan)
+        with host.placed(model, plan, NAME) as place, host.progress(NAME, plan, info.fps) as report:
             video = super_resolve(
                 info=info,
                 plan=plan,
                 low_res=low_res,
-                text=one_text(positive, "positive"),
-                negative=one_text(negative, "negative"),
+                text=text,
+                negative=without,
                 seed=seed,
                 known=known,
                 **place,
                 **report,
             )
-        return io.NodeOutput(video_to_frames(video))
+        frames = video_to_frames(video)
+        return io.NodeOutput(frames, **host.shown_clip(frames, info.fps))
 
 
 def _noise_level():
     return inputs.knob("noise_level", -1, "-1 is the checkpoint's own.", advanced=True)
 
 
-def _known(original, mask, plan) -> Condition | None:
-    """The full-size original and its change mask, both checked against the plan's size."""
-    if original is None and mask is None:
+def _given(positive: list, plan: SamplingPlan) -> Condition | None:
+    """What BuildConditioningMask says is given, fitted to the result; None where the pictures are too small for it."""
+    ((_, extra),) = positive
+    if (given := extra.get(GIVEN)) is None:
         return None
+    frames, height = extra["concat_latent_image"].shape[2:4]
+    if frames != plan.frames:
+        warnings.warn(
+            f"positive says what is given of {frames} frames, and images has {plan.frames}: nothing of it is kept. "
+            "Wire the clip that was sampled with it, or a prompt alone.",
+            stacklevel=2,
+        )
+        return None
+    return given.at_full_size(plan.frames, (plan.height, plan.width), max(1, plan.height // height))
+
+
+def _known(original, mask, plan: SamplingPlan) -> Condition:
+    """The full-size original and its change mask, both checked against the plan's size."""
     if original is None or mask is None:
         raise ValueError("original and mask go together; connect both or neither.")
     known = frames_to_video(frames_of_images(original, "original"))

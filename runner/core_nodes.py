@@ -23,7 +23,7 @@ from ..lumiere_core.runtime.outputs import write_new
 from ..lumiere_core.video.files import read_video, to_uint8, write_video
 from ..lumiere_core.video.reading import open_video
 from ..nodes.host.standalone import io
-from ..nodes.host.standalone.models import encode_text, inside, settings
+from ..nodes.host.standalone.models import encode_text, input_file, inside, settings
 
 _IMAGES = io.Image.Input("images")
 WEBP_METHODS = {"default": 4, "fastest": 0, "slowest": 6}
@@ -57,12 +57,12 @@ def _core_node(*inputs: io.Input, outputs: Sequence[io.Type], writes: bool = Fal
 
 @_core_node(io.Combo.Input("image", upload="image"), outputs=[io.Image, io.Mask])
 def LoadImage(image):
-    return io.NodeOutput(*_read_image(input_path("image", image)))
+    return io.NodeOutput(*_read_image(input_file(image, "image")))
 
 
 @_core_node(io.Combo.Input("file", upload="video"), outputs=[io.Video])
 def LoadVideo(file):
-    return io.NodeOutput(VideoClip(*read_video(input_path("file", file))))
+    return io.NodeOutput(VideoClip(*read_video(input_file(file))))
 
 
 @_core_node(io.Video.Input("video"), outputs=[io.Image, io.Audio, io.Float, io.Int, io.Combo])
@@ -165,16 +165,6 @@ def CLIPTextEncode(text, clip):
     if clip is None:
         raise ValueError("clip must be a text encoder; got nothing: the checkpoint names none, or it was not found.")
     return io.NodeOutput(encode_text(clip, text))
-
-
-def input_path(input_name: str, name: str) -> Path:
-    """The input folder's file of that name. Raises ValueError for one outside, or that is not there."""
-    folder = settings().input
-    path = inside(folder, name)
-    if path is None or not path.is_file():
-        problem = "outside it" if path is None else "not there"
-        raise ValueError(f"{input_name} must be a file in the folder {folder}; got {name!r}, which is {problem}.")
-    return path
 
 
 def output_path(prefix: str) -> Path:

@@ -15,8 +15,8 @@ from ..lumiere_core.runtime.devices import resolve_device
 from ..lumiere_core.runtime.outputs import require_writable
 from ..nodes.extension import NODES
 from ..nodes.host.standalone.io import Input, keywords
-from ..nodes.host.standalone.models import MEDIA, Settings, using
-from .core_nodes import CORE_NODES, input_path, output_path
+from ..nodes.host.standalone.models import MEDIA, Settings, input_file, using
+from .core_nodes import CORE_NODES, output_path
 from .workflow import Graph, Link, Node, canvas_widgets, default_value, read_workflow
 
 CLASSES = (*CORE_NODES, *NODES)
@@ -165,7 +165,7 @@ def _check_link(name: str, spec: Input, link: Link, nodes: Mapping[str, Node]) -
 
 def _check_value(name: str, spec: Input, value: Any) -> None:
     if spec.upload and isinstance(value, str):
-        input_path(name, value)
+        input_file(value, name)
     elif not _fits(spec, value):
         raise ValueError(f"{name} must be {describe(spec)}; got {value!r}.")
     elif name == "filename_prefix":

@@ -74,9 +74,17 @@ class Given:
         clip, change_mask = MODES[self.mode](self, video, self._fitted_mask(size, scale), frames)
         return Condition(clip, torch.maximum(change_mask, padding))
 
-    def covers(self, size: tuple[int, int]) -> bool:
-        """Whether the images are large enough to be known at this (height, width): enlarged ones are not."""
-        return all(given >= side for given, side in zip(self.images.shape[1:3], size, strict=True))
+    def at_full_size(self, frames: int, size: tuple[int, int], scale: int) -> Condition | None:
+        """The condition of the clip that super-resolution makes, `scale` times the base's (height, width).
+
+        None where the images are smaller than that: enlarged, they would not be known. Warns of nothing, because
+        `condition` at the base's size did.
+        """
+        if any(given < side for given, side in zip(self.images.shape[1:3], size, strict=True)):
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.condition(frames, size, scale)
 
     def _fitted_mask(self, size: tuple[int, int], scale: int) -> torch.Tensor | None:
         if self.mask is None:

@@ -16,7 +16,7 @@ def check_frames(frames: torch.Tensor, name: str) -> None:
             f"{name} must have the shape (T, H, W, 3), RGB without alpha, and at least one pixel; got "
             f"{tuple(frames.shape)}."
         )
-    if not torch.isfinite(frames).all():
+    if not torch.isfinite(torch.stack(torch.aminmax(frames))).all():
         raise ValueError(f"{name} must be finite; got NaN or infinity.")
 
 

@@ -4,8 +4,9 @@ Both hosts offer the same names:
 
 io: the classes of which schemas are made. ComfyExtension: what a pack's list of nodes derives from.
 register_model_folder(): make the model folder known. checkpoint_names(kinds): files to choose from, bundled ones too.
-checkpoint_path(name): where such a file lies. load_model(path, kinds, dtype) -> MODEL. load_text_encoder(path) -> CLIP,
-or None where the checkpoint names no encoder, or none that is there. encode_text(clip, text) -> CONDITIONING.
+checkpoint_path(name): where such a file lies. input_file(name): where a file of
+the input folder lies. load_model(path, kinds, dtype) -> MODEL. load_text_encoder(path) -> CLIP, or None where the
+checkpoint names no encoder, or none that is there. encode_text(clip, text) -> CONDITIONING.
 model_info(model, kinds) -> CheckpointInfo; a MODEL of another kind is an error.
 apply_style(model, style, alpha) -> MODEL: another one, whose spatial weights are blended with the style's when they are
 needed; warns of what the style's plan notes.
@@ -13,8 +14,8 @@ sample_video(model, plan, positive, negative, seed, start, mask, keep_known) -> 
 base network, through whatever is patched onto the MODEL.
 placed(model, plan, node): a context in which the bare network runs; gives the keywords of lumiere_core's `sample` that
 say how: network, dtype, and where it may run several windows at once batch and is_out_of_memory.
-progress(title, evaluations): a context; gives the keywords that report: evaluated, where a cancelled run ends, and
-callback, which shows a contact sheet of the clip.
+progress(title, plan, fps): a context; gives the keywords that report: evaluated, where a cancelled run ends, and
+callback, which shows the clip as it forms. shown_clip(frames, fps): keywords of NodeOutput that leave the clip playing.
 """
 
 from importlib.util import find_spec

@@ -56,9 +56,10 @@ class Outcome:
 
     @property
     def files(self) -> list[dict]:
-        """What output nodes wrote, in order: {filename, subfolder, type} each."""
+        """What output nodes wrote, in order: {filename, subfolder, type} each; not what nodes only show."""
         lists = [values for event in self.of("executed") for values in (event.data["output"] or {}).values()]
-        return [value for values in lists for value in values if isinstance(value, dict) and "filename" in value]
+        files = [value for values in lists for value in values if isinstance(value, dict) and "filename" in value]
+        return [file for file in files if file["type"] == "output"]
 
 
 class Refused(Exception):

@@ -59,7 +59,7 @@ def running_server(checkout: Path, python: str, folder: Path, options: Sequence[
     shutil.copytree(PROBE_PACK, folder / "custom_nodes" / PROBE_PACK.name)
     port = free_port()
     command = [python, str(checkout / "main.py"), "--cpu", "--disable-api-nodes", "--base-directory", str(folder)]
-    command += ["--database-url", "sqlite:///:memory:", "--port", str(port), "--preview-method", "latent2rgb", *options]
+    command += ["--database-url", "sqlite:///:memory:", "--port", str(port), *options]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with open(folder / "server.log", "wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)

@@ -99,7 +99,7 @@ def quick(prompt: dict) -> dict:
             if not isinstance(inputs.get(name), list):
                 inputs[name] = value
         source = prompt.get(inputs["images"][0]) if isinstance(inputs.get("images"), list) else None
-        if source and source["class_type"] == "GetVideoComponents":
+        if source and source["class_type"] in ("GetVideoComponents", "LumiereSampleMedia"):
             prompt["first frames"] = {
                 "class_type": "ImageFromBatch",
                 "inputs": {"image": inputs["images"], "batch_index": 0, "length": 8},
@@ -137,8 +137,19 @@ def test_progress_counts_steps_times_windows_and_previews_show_the_clip(client):
     assert {data["max"] for data in progress} == {3 * 2}
     assert progress[-1]["value"] == 3 * 2
     previews = [Image.open(io.BytesIO(event.data)) for event in outcome.of("preview")]
-    assert previews
-    assert all(min(image.size) > 64 for image in previews), "a contact sheet is larger than one frame of 64 x 64"
+    assert previews and all((image.format, image.n_frames) == ("PNG", 28) for image in previews), "the clip plays"
+
+
+def test_previews_come_by_default_and_the_finished_clip_stays(client):
+    """Also where core previews nothing: the front end plays an animated picture in the node."""
+    graph = LumiereGraph()
+    sampled = graph.super_resolution(graph.images(28, side=16)[0], steps=1)
+    graph.save(sampled[0], "shown")
+    outcome = client.succeed(graph.prompt)
+    (output,) = [event.data["output"] for event in outcome.of("executed") if event.data["node"] == sampled.id]
+    assert output["animated"] == [True] and [file["type"] for file in output["images"]] == ["temp"]
+    with Image.open(io.BytesIO(client.view(output["images"][0]))) as image:
+        assert (image.format, image.n_frames, image.size) == ("WEBP", 28, (64, 64))
 
 
 def test_cancelling_during_super_resolution_acts_within_one_window(client, capsys):

@@ -19,6 +19,7 @@ SECTIONS = {  # inputs, outputs, example, errors
     "en": ("Inputs", "Outputs", "Example", "Common errors"),
     "zh": ("输入", "输出", "示例", "常见错误"),
 }
+ERRORS = ("ValueError", "UntoldKind")
 MODES = {"en": "Modes", "zh": "模式"}  # the section with what choices bring along
 MARKS = {"en": (" (optional)", " (advanced)"), "zh": ("（可选）", "（高级）")}
 SCRIPTS = {"zh": "[\u4e00-\u9fff]", "ko": "[가-힣]", "ja": "[ぁ-んァ-ヴ]"}
@@ -106,7 +107,7 @@ def messages() -> list[re.Pattern]:
     found = []
     for file in [*(ROOT / "nodes").rglob("*.py"), *(ROOT / "lumiere_core").rglob("*.py")]:
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "ValueError" and call.args:
+            if isinstance(call, ast.Call) and getattr(call.func, "id", None) in ERRORS and call.args:
                 pieces = getattr(call.args[0], "values", [call.args[0]])  # an f-string's, or a string
                 texts = [piece.value if isinstance(piece, ast.Constant) else None for piece in pieces]
                 if sum(len(text) for text in texts if text) > 20:

@@ -9,6 +9,7 @@ from PIL import Image
 from lumiere_video.lumiere_core.video.files import read_video
 from lumiere_video.nodes.extension import NODES
 from lumiere_video.nodes.host.standalone.models import Settings
+from lumiere_video.nodes.sample_media import SAMPLES
 from lumiere_video.runner.run import list_settable, run_workflow
 
 FOLDER = Path(__file__).parents[2] / "workflows"
@@ -109,8 +110,9 @@ def test_workflows_run_without_comfyui(path, tmp_path):
     assert written.suffix == ".mp4" and fps == 16
 
 
-def test_media_are_small_and_used():
-    media = [path for path in (FOLDER / "media").iterdir()]
-    text = "".join(path.read_text(encoding="utf-8") for path in (FOLDER / "api").glob("*.json"))
-    assert media and all(path.name in text for path in media)
-    assert sum(path.stat().st_size for path in media) < 500_000
+def test_no_workflow_waits_for_a_file_of_the_user():
+    nodes = [node for path in (FOLDER / "api").glob("*.json") for node in load(path).values()]
+    assert not {node["class_type"] for node in nodes} & {"LoadImage", "LoadVideo", "LoadImageMask"}
+    used = {node["inputs"]["sample"] for node in nodes if node["class_type"] == "LumiereSampleMedia"}
+    assert used == set(SAMPLES)
+    assert sum(path.stat().st_size for path in (FOLDER / "media").iterdir()) < 500_000

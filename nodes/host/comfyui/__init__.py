@@ -2,8 +2,9 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .files import checkpoint_names, checkpoint_path, register_model_folder
+from .files import checkpoint_names, checkpoint_path, input_file, register_model_folder
 from .model import load_model, model_info
+from .preview import shown_clip
 from .sampling import placed, progress, sample_video
 from .style import apply_style
 from .text import encode_text, load_text_encoder
@@ -14,6 +15,7 @@ __all__ = [
     "checkpoint_names",
     "checkpoint_path",
     "encode_text",
+    "input_file",
     "io",
     "load_model",
     "load_text_encoder",
@@ -22,4 +24,5 @@ __all__ = [
     "progress",
     "register_model_folder",
     "sample_video",
+    "shown_clip",
 ]

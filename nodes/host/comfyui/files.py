@@ -34,3 +34,14 @@ def checkpoint_path(name: str) -> Path:
         searched = ", ".join(folder_paths.get_folder_paths(FOLDER))
         raise ValueError(f"checkpoint {name!r} was not found; searched {searched}. Put the file into one of them.")
     return Path(path)
+
+
+def input_file(name: str, of: str = "file") -> Path:
+    """The input folder's file of that name, for an input `of`. Raises ValueError for one outside, or not there."""
+    folder = Path(folder_paths.get_input_directory())
+    path = Path(os.path.abspath(folder / name))
+    inside = Path(os.path.abspath(folder)) in path.parents
+    if not inside or not path.is_file():
+        problem = "not there" if inside else "outside it"
+        raise ValueError(f"{of} must be a file in the folder {folder}; got {name!r}, which is {problem}.")
+    return path

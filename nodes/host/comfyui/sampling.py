@@ -12,7 +12,6 @@ import comfy.patcher_extension
 import comfy.sampler_helpers
 import comfy.samplers
 import comfy.utils
-import latent_preview
 import torch
 
 from ....lumiere_core.diffusion import (
@@ -25,7 +24,7 @@ from ....lumiere_core.diffusion import (
 )
 from ....lumiere_core.runtime.memory import network_bytes, require_frames_memory
 from ....lumiere_core.sampling import SPARE, SamplingPlan, run_on
-from .model import PixelVideo
+from .preview import Previews
 
 CLIP_COPIES = 3  # start, noise and result: what a run cannot do without in main memory
 # Patches that act inside core's samplers, and so not where the bare network runs.
@@ -42,9 +41,9 @@ SAMPLER_PATCHES = (
 class Progress:
     """A node's bar, its preview, and the place where a cancelled run ends."""
 
-    def __init__(self, total: int):
+    def __init__(self, total: int, fps: float):
         self.bar = comfy.utils.ProgressBar(total)
-        self.previewer = latent_preview.get_previewer(management.get_torch_device(), PixelVideo())
+        self.previews = Previews(fps)
 
     def evaluated(self, done: int, total: int) -> None:
         management.throw_exception_if_processing_interrupted()
@@ -52,15 +51,14 @@ class Progress:
 
     def step(self, step: dict) -> None:
         """A sampler callback: show the clip as it would look if sampling ended here."""
-        if self.previewer is not None:
-            preview = self.previewer.decode_latent_to_preview_image("JPEG", step["denoised"])
+        if preview := self.previews.of(step["denoised"]):
             self.bar.update_absolute(self.bar.current, preview=preview)
 
 
 @contextmanager
-def progress(title: str, evaluations: int) -> Iterator[dict]:
+def progress(title: str, plan: SamplingPlan, fps: float) -> Iterator[dict]:
     """The running node's bar; core titles it itself."""
-    shown = Progress(evaluations)
+    shown = Progress(plan.evaluations, fps)
     yield {"evaluated": shown.evaluated, "callback": shown.step}
 
 
@@ -72,7 +70,7 @@ def sample_video(
     start = torch.zeros(plan.shape) if start is None else start
     mask = mask if keep_known else None
     total = plan.steps * len(plan.windows)
-    shown = Progress(total)
+    shown = Progress(total, model.model.info.fps)
     guider = comfy.samplers.CFGGuider(_windowed(model, plan, shown))
     guider.set_conds(positive, negative)
     guider.set_cfg(plan.guidance)

@@ -7,12 +7,13 @@ from .models import (
     checkpoint_names,
     checkpoint_path,
     encode_text,
+    input_file,
     load_model,
     load_text_encoder,
     model_info,
     register_model_folder,
 )
-from .sampling import placed, progress, sample_video
+from .sampling import placed, progress, sample_video, shown_clip
 
 __all__ = [
     "ComfyExtension",
@@ -20,6 +21,7 @@ __all__ = [
     "checkpoint_names",
     "checkpoint_path",
     "encode_text",
+    "input_file",
     "io",
     "load_model",
     "load_text_encoder",
@@ -28,4 +30,5 @@ __all__ = [
     "progress",
     "register_model_folder",
     "sample_video",
+    "shown_clip",
 ]

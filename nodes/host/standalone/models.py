@@ -118,6 +118,16 @@ def inside(folder: Path, name: str) -> Path | None:
     return path if Path(os.path.abspath(folder)) in Path(os.path.abspath(path)).parents else None
 
 
+def input_file(name: str, of: str = "file") -> Path:
+    """The input folder's file of that name, for an input `of`. Raises ValueError for one outside, or not there."""
+    folder = settings().input
+    path = inside(folder, name)
+    if path is None or not path.is_file():
+        problem = "outside it" if path is None else "not there"
+        raise ValueError(f"{of} must be a file in the folder {folder}; got {name!r}, which is {problem}.")
+    return path
+
+
 def load_model(path: Path, kinds: tuple[str, ...], dtype: str) -> Model:
     """Raises ValueError for a file that is damaged or of another kind."""
     device = resolve_device(settings().device)

@@ -36,7 +36,7 @@ def sample_video(
     conditions = {"condition": known_pixels(positive), "negative_condition": known_pixels(negative)}
     known = Condition(start, change_mask(mask, plan.shape[2:])) if keep_known and mask is not None else None
     node = "STUNetSampler"
-    with placed(model, plan, node) as place, progress(node, plan.evaluations) as report:
+    with placed(model, plan, node) as place, progress(node, plan, model.info.fps) as report:
         return sample_base(
             info=model.info, plan=plan, seed=seed, start=start, known=known, **texts, **conditions, **place, **report
         )
@@ -52,6 +52,11 @@ def placed(model: Model, plan: SamplingPlan, node: str) -> Iterator[dict]:
 
 
 @contextmanager
-def progress(title: str, evaluations: int) -> Iterator[dict]:
+def progress(title: str, plan: SamplingPlan, fps: float) -> Iterator[dict]:
     with StageBars() as bars:
         yield {"evaluated": partial(bars, title)}
+
+
+def shown_clip(frames: torch.Tensor, fps: float) -> dict:
+    """Nothing: there is no node to play the clip in."""
+    return {}

@@ -311,7 +311,7 @@ def test_tiles_of_the_large_clip_are_planned_before_the_small_one_is_made(pipeli
 
 def test_small_images_are_not_pasted_into_the_large_clip(pipeline):
     given = Given("first_frame", images())
-    assert not given.covers((32, 32)) and given.covers((8, 8))
+    assert given.at_full_size(12, (32, 32), 4) is None and given.at_full_size(12, (8, 8), 1) is not None
     clip = pipeline.generate("a star", given=given)
     enlarged = given.condition(12, (32, 32)).clip[0, :, 0].permute(1, 2, 0).add(1).div(2)
     assert (clip.frames[0] - enlarged).abs().mean() > 0.05
