@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from ..runtime.records import Choice, Range
 from .multidiffusion import WEIGHTS
 from .samplers import SAMPLERS
 from .spacing import SPACINGS
@@ -26,6 +27,13 @@ class Knob(NamedTuple):
     least: float | None = None
     most: float | None = None
     choices: tuple[str, ...] = ()
+
+    @property
+    def hint(self) -> Any:
+        """The annotation of a record's field that holds such a value."""
+        if self.choices:
+            return Annotated[str, Choice(self.choices)]
+        return self.kind if self.least is None else Annotated[self.kind, Range(self.least, self.most)]
 
 
 def _knob(*args) -> Any:

@@ -68,9 +68,9 @@ class atomic_path:
 
 def remove_half_written(path: Path) -> None:
     """Remove what killed processes left of `atomic_path(path)`. For those who know that nobody else writes it now."""
-    name = re.compile(rf"{re.escape(f'.{path.stem}.')}[a-z0-9_]{{8}}{re.escape(path.suffix)}")  # as tempfile draws them
+    drawn = rf"({re.escape(path.stem)}\.[a-z0-9_]{{8}}|[0-9a-f]{{16}})"  # with the file's name, as here, or without
     for file in path.parent.iterdir():
-        if name.fullmatch(file.name):
+        if re.fullmatch(rf"\.{drawn}{re.escape(path.suffix)}", file.name):
             file.unlink(missing_ok=True)
 
 
