@@ -159,7 +159,10 @@ class Recipe:
 
     @property
     def text_stage(self) -> Stage:
-        return next(stage for stage in self.stages if stage.kind == "text")
+        for stage in self.stages:
+            if stage.kind == "text":
+                return stage
+        raise ValueError(f"recipe {self.name}: it needs a stage of kind text, or a text_encoder; it has neither.")
 
 
 @functools.cache
