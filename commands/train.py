@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
         _rehearse(recipe, sources, options.dry_run or None, engine)
         return
     folder = options.output or Path("runs") / recipe.name
-    require_writable(folder / "state")
+    require_writable(folder / ("state" if options.stages else "release/state"))
     files = train(recipe, folder, sources=sources, stages=options.stages, workers=options.workers, **engine)
     if not options.stages:
         files += release(recipe, folder)

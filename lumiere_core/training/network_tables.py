@@ -7,7 +7,8 @@ from typing import Annotated, Any, get_type_hints
 
 from ..networks import TemporalConfig, UNetConfig
 from ..networks.operations import ACTIVATIONS
-from .values import Items, OneOf, Range, check_values
+from ..runtime.records import Choice, Range
+from .values import Above, Below, Items, check_table
 
 WIDEST = 2**16
 MOST_LAYERS, MOST_LEVELS = 32, 8  # as networks/config.py has them
@@ -15,8 +16,8 @@ BYTES = 256 + 3  # what the byte-level tokenizer gives: padding, end, unknown, a
 Width = Annotated[int, Range(1, WIDEST)]
 Layers = Annotated[int, Range(1, MOST_LAYERS)]
 Patch = Annotated[int, Range(1, 64)]
-Activation = Annotated[str, OneOf(tuple(ACTIVATIONS))]
-Positive = Annotated[float, Range(0, 1e6, above=True)]
+Activation = Annotated[str, Choice(tuple(ACTIVATIONS))]
+Positive = Annotated[float, Above(0, 1e6)]
 T5_ACTIVATIONS = ("relu", "gelu", "silu", "gated-relu", "gated-gelu", "gated-silu")
 
 # Fields of T5Config; the others decide nothing for an encoder of bytes.
@@ -28,8 +29,8 @@ TEXT = {
     "num_heads": Width,
     "num_layers": Layers,
     "d_ff": Width,
-    "feed_forward_proj": Annotated[str, OneOf(T5_ACTIVATIONS)],
-    "dropout_rate": Annotated[float, Range(0, 1, below=True)],
+    "feed_forward_proj": Annotated[str, Choice(T5_ACTIVATIONS)],
+    "dropout_rate": Annotated[float, Below(0, 1)],
     "layer_norm_epsilon": Positive,
     "initializer_factor": Positive,
 }
@@ -45,7 +46,7 @@ NEEDED = {
 
 @functools.cache
 def known_fields(kind: str) -> dict[str, Any]:
-    """The fields of a stage's kind, by name, with their types and ranges as `check_values` reads them."""
+    """The fields of a stage's kind, by name, with their types and ranges as `check_table` reads them."""
     if kind == "text":
         return TEXT
     if kind == "style":
@@ -58,8 +59,8 @@ def _still_fields() -> dict[str, Any]:
     fields = _ranged(UNetConfig) | {"activation": Activation, "time_embedding_act": Activation | None, "patch": Patch}
     del fields["levels"], fields["temporal"]
     levels = {
-        "channels": Annotated[tuple[Width, ...], Items(1, MOST_LEVELS)],
-        "attention": Annotated[tuple[bool, ...], Items(1, MOST_LEVELS)],
+        "channels": Annotated[list[Width], Items(1, MOST_LEVELS)],
+        "attention": Annotated[list[bool], Items(1, MOST_LEVELS)],
         "layers": Layers,
     }
     return levels | fields
@@ -80,7 +81,7 @@ def _ranged(config: type) -> dict[str, Any]:
 
 def check_network(where: str, kind: str, starts: bool, table: dict) -> None:
     """Raise ValueError for a field that is unknown, missing or wrong. starts: from weights that there are already."""
-    check_values(f"{where}, network", table, known_fields(kind))
+    check_table(f"{where}, network", known_fields(kind), table)
     for name in NEEDED.get(kind, ()):
         if name not in table and (not starts or kind == "style"):
             raise ValueError(f"{where}, network lacks the field {name!r}.")

@@ -23,6 +23,7 @@ from .source import ClipSource
 from .state import saved_step
 
 FLOAT32 = 4  # bytes
+T5_WIDTH = 512  # of transformers' T5Config that does not say
 Outlines = dict[str, STUNet | None]  # of the stages that are to be trained, by name; None is a text encoder
 
 
@@ -83,9 +84,7 @@ def _text_width(recipe: Recipe, folder: Path, outlines: Outlines) -> int:
         _require_trained(file, recipe.text_stage.name)
     info = load_info(file)
     require_kind(info, ("text",), file)
-    if "d_model" not in info.config:
-        raise ValueError(f"{file}: its metadata must name d_model, the encoder's width.")
-    return info.config["d_model"]
+    return info.config.get("d_model", T5_WIDTH)
 
 
 def _folder_width(folder: Path) -> int:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Annotated, get_type_hints
 
 from ..diffusion.denoiser import PREDICTIONS
-from ..diffusion.options import KNOBS, LARGEST_SIDE, LONGEST_CLIP, Knob
+from ..diffusion.options import KNOBS, LARGEST_SIDE, LONGEST_CLIP
 from ..diffusion.schedule import NoiseSchedule
+from ..runtime.records import Choice, Range
 from .files import StageFiles
 from .masks import TASKS
 from .network_tables import check_network
-from .values import FileStem, Items, OneOf, Range, check_values
+from .values import Above, Below, FileStem, Items, Weights, check_table
 
 STAGE_KINDS = ("text", "t2i", "base", "style", "ssr_image", "ssr")
 SSR_KINDS = ("ssr_image", "ssr")
@@ -26,12 +27,15 @@ Count = Annotated[int, Range(1, 10**9)]
 Frames = Annotated[int, Range(1, LONGEST_CLIP)]
 Side = Annotated[int, Range(1, LARGEST_SIDE)]
 Share = Annotated[float, Range(0, 1)]
-Positive = Annotated[float, Range(0, 10**12, above=True)]
+Positive = Annotated[float, Above(0, 10**12)]
 Name = Annotated[str, FileStem()]
-Weights = dict[str, Positive]
-# As `dynamic_threshold` has them.
+Weighed = Annotated[dict, Weights(10**12)]
+# What a recipe may say of sampling: what a checkpoint says of it that training does not know itself.
+INFO = {"prediction": Annotated[str, Choice(PREDICTIONS)], "thresholding": dict | None} | {
+    name: knob.hint for name, knob in KNOBS.items()
+}
 THRESHOLDING = {
-    "percentile": Annotated[float, Range(0, 1, above=True, below=True)],
+    "percentile": Annotated[float, Range(1e-6, 1 - 1e-6)],
     "maximum": Annotated[float, Range(1, 1000)],
 }
 
@@ -77,10 +81,10 @@ class Stage:
     """
 
     name: Name
-    kind: Annotated[str, OneOf(STAGE_KINDS)]
+    kind: Annotated[str, Choice(STAGE_KINDS)]
     phases: Annotated[tuple[Phase, ...], Items(1, 1000)]
     network: dict
-    learning_rate: Annotated[float, Range(0, 1000, above=True)]
+    learning_rate: Annotated[float, Above(0, 1000)]
     start: str | None = None
     size: Side = 32
     scale: Annotated[int, Range(1, 64)] = 4
@@ -96,14 +100,14 @@ class Stage:
     clip_norm: Positive = 1.0
     timestep_bias: Positive = 1.0
     min_snr: Positive | None = None
-    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "adamw"
+    optimizer: Annotated[str, Choice(OPTIMIZERS)] = "adamw"
     align_corners: bool = False
-    tasks: Weights = field(default_factory=dict)
-    motions: Weights = field(default_factory=dict)
+    tasks: Weighed = field(default_factory=dict)
+    motions: Weighed = field(default_factory=dict)
     images: str | None = None
     caption: str = ""
     character: str | None = None
-    world_share: Annotated[float, Range(0, 1, below=True)] = 0.0
+    world_share: Annotated[float, Below(0, 1)] = 0.0
 
     def __post_init__(self):
         check_stage(self)
@@ -142,7 +146,7 @@ class Recipe:
     text_encoder: str | None = None
 
     def __post_init__(self):
-        check_values("recipe", vars(self), hints_of(Recipe))
+        check_table("recipe", hints_of(Recipe), vars(self))
         _check_names(self.stages)
         _check_starts(self.stages)
 
@@ -155,7 +159,10 @@ class Recipe:
 
     @property
     def text_stage(self) -> Stage:
-        return next(stage for stage in self.stages if stage.kind == "text")
+        for stage in self.stages:
+            if stage.kind == "text":
+                return stage
+        raise ValueError(f"recipe {self.name}: it needs a stage of kind text, or a text_encoder; it has neither.")
 
 
 @functools.cache
@@ -187,11 +194,11 @@ def _check_starts(stages: tuple[Stage, ...]) -> None:
 def check_stage(stage: Stage) -> None:
     """Raise a ValueError that names the first field which is wrong, by itself or beside the others."""
     where = f"recipe: stage {stage.name!r}"
-    check_values(where, vars(stage), hints_of(Stage))
+    check_table(where, hints_of(Stage), vars(stage))
     for number, phase in enumerate(stage.phases, start=1):
         _check_phase(f"{where}, phase {number}", phase)
-    check_values(f"{where}, info", stage.info, _info_fields())
-    check_values(f"{where}, info, thresholding", stage.info.get("thresholding") or {}, THRESHOLDING)
+    check_table(f"{where}, info", INFO, stage.info)
+    check_table(f"{where}, info, thresholding", THRESHOLDING, stage.info.get("thresholding") or {})
     _check_kind(where, stage)
     check_network(where, stage.kind, stage.start is not None, stage.network)
     _check_data(where, stage)
@@ -200,21 +207,8 @@ def check_stage(stage: Stage) -> None:
         _check_crops(where, stage)
 
 
-@functools.cache
-def _info_fields() -> dict:
-    """What a recipe may say of sampling: what a checkpoint says of it that training does not know itself."""
-    own = {"prediction": Annotated[str, OneOf(PREDICTIONS)], "thresholding": dict | None}
-    return own | {name: _hint(knob) for name, knob in KNOBS.items()}
-
-
-def _hint(knob: Knob):
-    if knob.choices:
-        return Annotated[str, OneOf(knob.choices)]
-    return knob.kind if knob.least is None else Annotated[knob.kind, Range(knob.least, knob.most)]
-
-
 def _check_phase(where: str, phase: Phase) -> None:
-    check_values(where, vars(phase), hints_of(Phase))
+    check_table(where, hints_of(Phase), vars(phase))
     if phase.excerpt_of is not None and phase.excerpt_of < phase.frames:
         raise ValueError(
             f"{where}: excerpt_of must be at least the phase's frames, {phase.frames}; got {phase.excerpt_of}."

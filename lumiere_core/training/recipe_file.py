@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 from ..diffusion.schedule import NoiseSchedule
+from ..runtime.records import Range
 from .recipe import Phase, Recipe, Stage
-from .values import Range, check_values
+from .values import check_table
 
 SCHEDULE = {"name": str, "timesteps": Annotated[int, Range(2, 10**4)], "shift": float}
 
@@ -28,9 +29,18 @@ def _read(path: Path) -> dict:
     if not path.is_file():
         raise ValueError(f"{path}: no such recipe file.")
     try:
-        return _toml_reader().loads(path.read_text(encoding="utf-8-sig"))
+        data = _toml_reader().loads(path.read_text(encoding="utf-8-sig"))
+        if _largest(data) >= 2**63:
+            raise ValueError("its whole numbers have at most 64 bits")
     except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, or nested too deep
         raise ValueError(f"{path}: not a TOML file: {error}.") from error
+    return data
+
+
+def _largest(value) -> int:
+    """The size of the largest whole number in tables and lists. Python reads any, and prints not all."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return max(map(_largest, parts), default=abs(value) if type(value) is int else 0)
 
 
 def _stage(number: int, table: dict) -> Stage:
@@ -45,7 +55,7 @@ def _stage(number: int, table: dict) -> Stage:
 def _schedule(table: dict, where: str) -> NoiseSchedule:
     if not isinstance(table, dict):
         raise ValueError(f"{where} must be a table; write [stage.schedule].")
-    check_values(where, table, SCHEDULE)
+    check_table(where, SCHEDULE, table)
     return NoiseSchedule(**table)
 
 

@@ -53,6 +53,7 @@ def test_the_card_that_is_named_is_the_one_that_trains(tmp_path, monkeypatch):
         ({"device": "zz"}, "device must be auto, cpu, cuda, cuda:1, mps or xpu; got 'zz'"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not available in this installation of torch; use auto or cpu"),
         ({"device": "cpu", "precision": "fp8"}, "precision must be one of auto, bf16, no; got 'fp8'"),
+        ({"device": "cpu", "workers": -1}, "workers must be at least 0; got -1"),
     ],
 )
 def test_what_there_is_not_is_named_and_leaves_nothing(tmp_path, options, message):

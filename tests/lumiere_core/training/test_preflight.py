@@ -1,5 +1,6 @@
 """What would stop a later stage is said before the first one begins."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -94,6 +95,22 @@ def test_an_optimizer_that_this_torch_has_not_is_found_at_once(recipe, tmp_path,
     monkeypatch.delattr(torch.optim, "Muon", raising=False)
     with pytest.raises(ValueError, match="optimizer muon needs torch 2.9 or newer"):
         start(recipe('optimizer = "adamw"', 'optimizer = "muon"'), tmp_path / "out")
+
+
+def test_networks_need_a_text_encoder(recipe, tmp_path):
+    small = recipe()
+    with pytest.raises(
+        ValueError, match="recipe small: it needs a stage of kind text, or a text_encoder; it has neither"
+    ):
+        start(dataclasses.replace(small, stages=(small.stage("large"),)), tmp_path / "out")
+    encoder = tmp_path / "t5"
+    encoder.mkdir()
+    large = dataclasses.replace(small, stages=(small.stage("large"),), text_encoder=str(encoder))
+    with pytest.raises(ValueError, match="config.json: a T5 folder needs it, with the field d_model"):
+        start(large, tmp_path / "out")
+    (encoder / "config.json").write_text('{"d_model": 48}')
+    with pytest.raises(ValueError, match="'large' must have text_dim = 48, the text encoder's width; got 32"):
+        start(large, tmp_path / "out")
 
 
 def test_what_a_stage_needs_of_others_must_be_there_or_come_first(recipe, tmp_path):

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from lumiere_video.lumiere_core.checkpoints.format import load_tensors, save_checkpoint
 from lumiere_video.lumiere_core.conditioning.text import text_info
+from lumiere_video.lumiere_core.runtime.outputs import atomic_path
 from lumiere_video.lumiere_core.training import train
 from lumiere_video.lumiere_core.training.log import append_entry, read_log, trim_log
 from lumiere_video.lumiere_core.training.loss_plot import plot_losses
@@ -121,20 +122,16 @@ def test_whatever_is_written_is_named(tmp_path):
 
 
 def test_what_a_kill_left_half_written_goes_with_the_next_run(killed):
-    """39 kills of a large network would fill a disk."""
-    for name in (
-        ".words.state.fedcba9876543210.safetensors",
-        ".words.loss.0123456789abcdef.png",
-        ".words.partial.0123456789abcdef.safetensors",
-    ):
-        (killed / name).write_bytes(b"half")
-    others = {".words.mine", ".words.state.safetensors", ".others.state.0123456789abcdef.safetensors", "notes"}
+    """39 kills of a large network would fill a disk. What only looks like it stays."""
+    interrupted = [atomic_path(killed / f"words.{kind}") for kind in ("state.safetensors", "loss.png", "log.jsonl")]
+    left = [writing.__enter__() for writing in interrupted]
+    others = {".words.mine", ".words.state.safetensors", ".others.state.abcd1234.safetensors", "notes"}
     for name in others:
         (killed / name).write_bytes(b"mine")
     run(killed)
-    assert {file.name for file in killed.iterdir()} == others | {
-        f"words.{suffix}" for suffix in ("safetensors", "settings.json", "log.jsonl", "loss.png")
-    }
+    assert not any(file.exists() for file in left)
+    kept = {f"words.{suffix}" for suffix in ("safetensors", "settings.json", "log.jsonl", "loss.png")}
+    assert {file.name for file in killed.iterdir()} == others | kept
 
 
 # Damage

@@ -847,7 +847,7 @@ def test_the_shipped_recipe():
         (
             'kind = "t2i"',
             'kind = "t2i"\noptimizer = "sgd"',
-            "stage 't2i': optimizer must be text out of adamw, muon; got 'sgd'",
+            "stage 't2i': optimizer must be one of adamw, muon; got 'sgd'",
         ),
         (
             'kind = "t2i"',
@@ -860,10 +860,10 @@ def test_the_shipped_recipe():
         ("guidance = 3.0", "size = 64", "stage 'base', info has the unknown field 'size'"),
         ('name = "micro"', "", "recipe lacks the field 'name'"),
         ("max_tokens = 96", "", "stage 'text', network lacks the field 'max_tokens'"),
-        ('kind = "ssr_image"', 'kind = "upscaler"', "kind must be text out of .*; got 'upscaler'"),
+        ('kind = "ssr_image"', 'kind = "upscaler"', "kind must be one of .*; got 'upscaler'"),
         ('start = "t2i"', "", "stage 'base' builds upon another stage"),
         ("box = 2", "wings = 2", "stage 'conditional', tasks has the unknown name 'wings'"),
-        ("box = 2", "box = 0", "stage 'conditional': tasks must be a table, each value a number above 0.*'box': 0"),
+        ("box = 2", "box = 0", "stage 'conditional': tasks must be a table of numbers above 0.*'box': 0"),
         ('start = "t2i"', 'start = "ssr"', "'base' starts from 'ssr', which is no earlier stage"),
         ('name = "ssr"', 'name = "ssr-image"', "two stages are called 'ssr-image'"),
         ("channels = [8, 16]", "", "network lacks the field 'channels'"),
