@@ -17,7 +17,7 @@ import torch
 
 from ..runtime.memory import require_memory
 from .decoding import Frame, decode_video, open_container
-from .pictures import decode_by_pillow, inspect_picture
+from .pictures import decode_by_pillow, inspect_picture, require_picture_memory
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 T = TypeVar("T")
@@ -75,6 +75,7 @@ def open_video(path: str | Path) -> VideoFile:
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _open_picture(path)
     with open_container(path) as (_, stream):
+        require_picture_memory(path, stream.codec_context.width, stream.codec_context.height)
         fps = float(stream.average_rate or 1)
         duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0
         return VideoFile(path, fps, max(0, stream.frames or round(duration * fps)), partial(decode_video, path))
