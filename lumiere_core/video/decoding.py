@@ -33,7 +33,10 @@ def open_container(path: Path) -> Iterator:
         if not container.streams.video:
             kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
             raise ValueError(f"{path}: a video is needed; the file holds no pictures, but {kinds}.")
-        yield container, container.streams.video[0]
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ValueError(f"{path}: the video's codec is not known here. Convert it, to H.264 for one.")
+        yield container, stream
 
 
 @contextmanager

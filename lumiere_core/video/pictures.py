@@ -44,11 +44,13 @@ def open_picture(path: str | Path, formats: tuple[str, ...] = FORMATS) -> Iterat
     formats: Pillow's names of the only ones to be tried. Raises ValueError for a file that is no picture, that is
     damaged, also where that comes out only while it is read, or that would unpack to far too many pixels.
     """
-    from PIL import Image
+    from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401 (makes them known)
 
     try:
-        with _open(path, formats) as image:
-            yield image
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")  # they name no file: what cannot be read is an error here
+            with Image.open(path, formats=formats) as image:
+                yield image
     except Image.UnidentifiedImageError as error:
         kinds = ", ".join(formats)
         raise ValueError(f"{path}: not a whole picture of a kind that is read ({kinds}). Replace it.") from error
@@ -67,14 +69,19 @@ def inspect_picture(path: Path) -> Picture:
         kind = image.format
     if kind == "TIFF" and frames > 1:
         warnings.warn(f"{path}: of its {frames} pages the first is used.", stacklevel=2)
-    needed = {torch.device("cpu"): _BYTES_A_PIXEL * width * height}
-    require_memory(f"{path}: a picture of {width} x {height} pixels", needed)
+    require_picture_memory(path, width, height)
     if kind not in ANIMATED:
         frames = 1
     with open_picture(path) as image:
         image.load()
         milliseconds = sum(_duration(image, index) for index in range(frames)) if frames > 1 else 0
     return Picture(kind, frames, milliseconds, mirrored)
+
+
+def require_picture_memory(path: Path, width: int, height: int) -> None:
+    """Raise ValueError where the memory does not suffice to decode a single frame."""
+    needed = {torch.device("cpu"): _BYTES_A_PIXEL * width * height}
+    require_memory(f"{path}: a picture of {width} x {height} pixels", needed)
 
 
 def decode_by_pillow(path: Path) -> Iterator[Frame]:
@@ -94,14 +101,6 @@ def eight_bits(image):
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
-
-
-def _open(path: str | Path, formats: tuple[str, ...]):
-    from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401 (makes them known)
-
-    with warnings.catch_warnings():  # of half as many pixels as are refused
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path, formats=formats)
 
 
 def _is_mirrored(image) -> bool:

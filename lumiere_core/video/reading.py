@@ -17,10 +17,11 @@ import torch
 
 from ..runtime.memory import require_memory
 from .decoding import Frame, decode_video, open_container
-from .pictures import decode_by_pillow, inspect_picture
+from .pictures import decode_by_pillow, inspect_picture, require_picture_memory
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 T = TypeVar("T")
+MICROSECONDS = 10**6  # what FFmpeg counts a file's duration in
 STILL_FPS = 16.0  # what pictures and folders of PNGs are read at: they cannot say
 
 
@@ -28,17 +29,19 @@ STILL_FPS = 16.0  # what pictures and folders of PNGs are read at: they cannot s
 class VideoFile:
     """A video, a picture, which is one frame, or a folder of PNGs.
 
-    count: how many frames the file says that it has; 0 where it does not. decode: gives them one at a time.
+    count: how many frames the file says that it has; 0 where it does not. decode: gives them one at a time. is_still: a
+    picture, which has no rate and stays one frame.
     """
 
     path: Path
     fps: float
     count: int
     decode: Callable[[], Iterator[Frame]]
+    is_still: bool = False
 
     def count_at(self, fps: float) -> int:
         """The frames that there should be at another rate."""
-        return round(self.count * fps / self.fps)
+        return self.count if self.is_still else round(self.count * fps / self.fps)
 
     def read(
         self,
@@ -55,7 +58,7 @@ class VideoFile:
         or does not fit the memory.
         """
         with closing(self.decode()) as decoded:
-            frames = decoded if fps is None else resample(decoded, self.fps, fps)
+            frames = decoded if fps is None or self.is_still else resample(decoded, self.fps, fps)
             frames = map(_to_tensor, islice(frames, first))
             if prepare is not None:
                 frames = map(prepare, frames)
@@ -74,10 +77,11 @@ def open_video(path: str | Path) -> VideoFile:
         return _open_folder(path)
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _open_picture(path)
-    with open_container(path) as (_, stream):
+    with open_container(path) as (container, stream):
+        require_picture_memory(path, stream.codec_context.width, stream.codec_context.height)
         fps = float(stream.average_rate or 1)
-        duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0
-        return VideoFile(path, fps, max(0, stream.frames or round(duration * fps)), partial(decode_video, path))
+        seconds = (container.duration or 0) / MICROSECONDS
+        return VideoFile(path, fps, max(0, stream.frames or round(seconds * fps)), partial(decode_video, path))
 
 
 def resample(frames: Iterable[T], fps: float, target: float) -> Iterator[T]:
@@ -96,7 +100,8 @@ def _open_picture(path: Path) -> VideoFile:
     fps = 1000 * picture.frames / picture.milliseconds if picture.milliseconds else STILL_FPS
     # FFmpeg does not know how WebP moves, nor that a picture is to be mirrored.
     by_pillow = picture.mirrored or (picture.format == "WEBP" and picture.frames > 1)
-    return VideoFile(path, fps, picture.frames, partial(decode_by_pillow if by_pillow else decode_video, path))
+    decode = partial(decode_by_pillow if by_pillow else decode_video, path)
+    return VideoFile(path, fps, picture.frames, decode, is_still=picture.frames == 1)
 
 
 def _open_folder(folder: Path) -> VideoFile:
@@ -136,7 +141,8 @@ def _gather(frames: Iterable[torch.Tensor], expected: int, path: Path) -> torch.
             sizes = _size(*frame.shape[1:3]), _size(*together.shape[1:3])
             raise ValueError(f"{path}: all frames must have one size; frame {count} is {sizes[0]}, others {sizes[1]}.")
         if count == len(together):
-            together = torch.cat([together, _room(count, frame, path)])
+            shorter, together = together, _room(2 * count, frame, path)
+            together[:count] = shorter
         together[count] = frame[0]
         count += 1
     if together is None:

@@ -215,6 +215,19 @@ def test_a_wrong_number_of_frames_in_the_header_does_not_matter(said):
     assert frames[:, 0, 0, 0].mul(255).round().tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("fps", [0.1, 16, 90])
+def test_a_picture_is_one_frame_at_any_rate(tmp_path, fps):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    picture = open_video(tmp_path / "a.png")
+    assert len(picture.read(fps=fps)) == picture.count_at(fps) == 1
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_files_say_how_long_they_are(tmp_path, suffix):
+    video = open_video(encoded(tmp_path / f"a.{suffix}", plain(16, 16, 30)))
+    assert abs(video.count - 30) <= 1 and video.count_at(20) == 2 * video.count
+
+
 @pytest.mark.parametrize(("fps", "target"), [(30, 16), (16, 16), (16, 30), (24, 1), (1, 24), (29.97, 10), (7, 0.1)])
 @pytest.mark.parametrize("frames", [1, 2, 9, 50])
 def test_resampling_takes_the_frame_that_is_shown_at_the_time(fps, target, frames):
