@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, load_info
-from lumiere_video.lumiere_core.diffusion import initial_noise, multidiffusion, plan_windows
+from lumiere_video.lumiere_core.diffusion import crop, initial_noise, multidiffusion, plan_windows
 from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.networks import LevelConfig, UNetConfig
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
@@ -226,6 +226,23 @@ def test_an_overlap_that_is_not_said_fits_the_window(own, window, expected):
     """A quarter of it, or the checkpoint's own as far as that fits."""
     info = CheckpointInfo(kind="base", config={}, sampling=SamplingOptions(overlap=own).over(CheckpointInfo.sampling))
     assert plan_sampling(info, 50, (8, 8), SamplingOptions(window=window)).overlap == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "frames", "seen"),
+    [
+        ({"window": 16}, 40, (16, 24, 32)),
+        ({"window": 16}, 5, (5, 24, 32)),
+        ({"window": 16, "tile": 20}, 40, (16, 20, 20)),
+        ({"window": 16, "tile": 28}, 40, (16, 24, 28)),
+        ({"window": 16, "tile": 64}, 40, (16, 24, 32)),
+    ],
+)
+def test_a_network_sees_a_window_or_a_tile_of_it_or_all_there_is(options, frames, seen):
+    plan = plan_sampling(PLAIN, frames, (24, 32), SamplingOptions(overlap=2, **options))
+    assert plan.window_size == seen and plan.shape == (1, 3, frames, 24, 32)
+    clip = torch.zeros(plan.shape)
+    assert {tuple(crop(clip, window).shape[2:]) for window in plan.windows} == {seen}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """MultiDiffusion: the windows, and the fused prediction against an explicit least-squares solve."""
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -148,6 +148,15 @@ def test_boxes_cover_space_and_time():
         assert [stop - start for start, stop in box] == [4, 6, 5]
         paste(count, box, torch.ones(4, 6, 5))
     assert count.min() >= 1
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_boxes_are_planned_along_each_axis_as_windows_are(loop):
+    """Each with its own length, window and overlap; only frames wrap around."""
+    axes = [(19, 5, 1, loop), (23, 7, 2), (29, 11, 4)]
+    spans = [[window.frames for window in plan_windows(*axis)] for axis in axes]
+    boxes = plan_boxes((19, 23, 29), (5, 7, 11), (1, 2, 4), loop)
+    assert [tuple(box) for box in boxes] == list(product(*spans))
 
 
 def test_looped_window_wraps_to_the_start():

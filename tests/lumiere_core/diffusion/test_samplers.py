@@ -208,3 +208,12 @@ def test_nan_stops_the_run_and_names_the_step():
     check_finite(torch.zeros(2), 0)
     with pytest.raises(ValueError, match="float32, cpu"):
         check_finite(torch.tensor([torch.inf]), 0)
+
+
+@pytest.mark.parametrize(("dtype", "advised"), [(torch.float16, True), (torch.bfloat16, False), (torch.float32, False)])
+def test_another_dtype_is_advised_where_half_precision_may_be_the_cause(dtype, advised):
+    broken = torch.tensor([torch.nan])
+    for check in (lambda: check_finite(broken, 0, dtype), lambda: check_finite(broken.to(dtype), 0)):
+        with pytest.raises(ValueError, match=f"after step 1; got NaN or infinity .{dtype}, cpu") as refused:
+            check()
+        assert str(refused.value).endswith("Load the model in float32 or bfloat16.") == advised
