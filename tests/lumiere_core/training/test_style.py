@@ -453,7 +453,7 @@ def test_bad_input_of_train_style_is_one_line(command, tiny, pictures, tmp_path)
         ),
         (
             (pictures, "--output", output, *base, "--learning-rate", 0),
-            "learning_rate must be a number above 0 .*; got 0",
+            "learning_rate must be a number above 0.*; got 0",
         ),
         ((pictures, "--output", output, *base, "--seed", -1), "seed must be a whole number from 0 to .*; got -1"),
         ((pictures, "--output", output, *base, "--precision", "fp8"), "invalid choice: 'fp8'"),
@@ -550,8 +550,15 @@ def test_a_character_is_learned(engine, cutouts, tiny, tmp_path):
     )
     state = StageRun(recipe, recipe.stages[0], tmp_path, source_of(recipe), "cpu", "no", False, 0)
     data = state.batches()
-    losses = [state.train_step(data[step])["loss"] for step in range(80)]
-    assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
+
+    def unseen_loss():
+        with torch.no_grad():
+            return sum(state.objective(data[step]).item() for step in range(200, 220))
+
+    before = unseen_loss()
+    for step in range(80):
+        state.train_step(data[step])
+    assert unseen_loss() < 0.85 * before
 
 
 def test_a_name_that_the_checkpoint_knows_is_warned_of(tiny, cutouts, tmp_path):
