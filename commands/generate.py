@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
-from .options import add_pipeline_options, load_pipeline
+from .options import add_pipeline_options, add_seed_option, load_pipeline
 from .sampling_flags import add_sampling_options, read_sampling_options
 
 SUMMARY = "make a video from a prompt"
+SIDE = r"\s*-?[0-9]{1,18}\s*"  # digits that Python's int reads, too; a negative size is refused by what makes the clip
+SIZE = re.compile(f"{SIDE}([xX]{SIDE})?")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -69,7 +72,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     option("prompt", metavar="PROMPT")
     option("--output", required=True, help=".mp4, .gif, .webp, or a folder of PNGs when it ends in a slash")
     option("--negative", default="", metavar="PROMPT", help="what guidance leads away from")
-    option("--seed", type=int, default=0)
+    add_seed_option(option, "0 to 2^64 - 1, of which the low 32 bits count, as in ComfyUI; default: 0")
     option("--frames", type=int, help="any number from 1; default: what the checkpoint was trained on")
     option(
         "--size", type=_size, metavar="N|WxH", help="of the base video, in pixels; output is that times the SSR's scale"
@@ -124,7 +127,7 @@ def _keyframe(text: str) -> tuple[int, Path]:
 
 def _size(text: str) -> tuple[int, int]:
     """ "48" or "64x48", width first as video sizes are written -> (height, width)."""
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.strip().lstrip("-").isdigit() for side in sides):
+    if not SIZE.fullmatch(text):
         raise argparse.ArgumentTypeError(f"a size is a number, or width x height such as 64x48; got {text!r}")
+    sides = text.lower().split("x")
     return int(sides[-1]), int(sides[0])

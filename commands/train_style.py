@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_training_options
+from .options import add_seed_option, add_training_options
 
 SUMMARY = (
     "make a style from a folder of pictures, or teach a character from cut-outs of it; started again, it goes on "
@@ -75,5 +75,5 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     option("--batch", type=int, help="pictures a step; default: 16")
     option("--learning-rate", type=float, metavar="X", help="default: 0.004")
-    option("--seed", type=int, default=0)
+    add_seed_option(option)
     add_training_options(option)

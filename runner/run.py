@@ -13,6 +13,7 @@ import torch
 
 from ..lumiere_core.runtime.devices import resolve_device
 from ..lumiere_core.runtime.outputs import require_writable
+from ..lumiere_core.runtime.records import is_text, shown
 from ..nodes.extension import NODES
 from ..nodes.host.standalone.io import Input, keywords
 from ..nodes.host.standalone.models import MEDIA, Settings, using
@@ -167,7 +168,9 @@ def _check_value(name: str, spec: Input, value: Any) -> None:
     if spec.upload and isinstance(value, str):
         input_path(name, value)
     elif not _fits(spec, value):
-        raise ValueError(f"{name} must be {describe(spec)}; got {value!r}.")
+        raise ValueError(f"{name} must be {describe(spec)}; got {shown(value)}.")
+    elif spec.type == "STRING" and not is_text(value):
+        raise ValueError(f"{name} must be text that UTF-8 can hold; got {shown(value)}.")
     elif name == "filename_prefix":
         output_path(value, "")
 
