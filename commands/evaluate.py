@@ -15,8 +15,10 @@ SUMMARY = "measure how well videos show what prompts ask for"
 def run(options: argparse.Namespace) -> None:
     from ..evaluation.tasks.loop import check_tasks
     from ..evaluation.tasks.text import TEXT
+    from ..lumiere_core.runtime.modules import require_modules
     from ..lumiere_core.runtime.outputs import require_writable
 
+    require_modules("cv2", "PIL")
     check_tasks(options.tasks, options.runs, options.seed)
     for file in (options.output / "evaluation.json", *map(Path, _recorded(options))):
         require_writable(file)

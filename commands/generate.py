@@ -16,6 +16,7 @@ SIZE = re.compile(f"{SIDE}([xX]{SIDE})?")
 
 def run(options: argparse.Namespace) -> None:
     from ..lumiere_core.checkpoints.bundled import find_style
+    from ..lumiere_core.runtime.modules import require_modules
     from ..lumiere_core.runtime.progress import StageBars
     from ..lumiere_core.style import DEFAULT_ALPHA, load_style
     from ..lumiere_core.video.diagnostics import diagnostics_path, write_diagnostics
@@ -23,6 +24,8 @@ def run(options: argparse.Namespace) -> None:
     from ..lumiere_core.video.transparency import key_out
 
     check_output(options.output, options.transparent)
+    if options.diagnostics:
+        require_modules("cv2", "PIL")
     if options.alpha is not None and options.style is None:
         raise ValueError("alpha says how much of a style; give one with --style.")
     pipeline = load_pipeline(options)

@@ -15,12 +15,14 @@ SUMMARY = (
 
 def run(options: argparse.Namespace) -> None:
     from ..lumiere_core.checkpoints.bundled import BASE, bundled_weights
+    from ..lumiere_core.runtime.modules import require_modules
     from ..lumiere_core.runtime.outputs import require_writable
     from ..lumiere_core.training import style_recipe, train_style
     from ..world.cast import load_cast
     from ..world.characters import character_recipe
     from ..world.source import world_sources
 
+    require_modules("accelerate", "PIL")
     checkpoint = options.checkpoint or bundled_weights(BASE)
     names = ("rank", "steps", "batch", "learning_rate", "seed")
     knobs = {name: value for name in names if (value := getattr(options, name)) is not None}

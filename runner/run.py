@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from ..lumiere_core.runtime.devices import resolve_device
+from ..lumiere_core.runtime.modules import require_modules
 from ..lumiere_core.runtime.outputs import require_writable
 from ..lumiere_core.runtime.records import is_text, shown
 from ..nodes.extension import NODES
 from ..nodes.host.standalone.io import Input, keywords
 from ..nodes.host.standalone.models import MEDIA, Settings, using
-from .core_nodes import CORE_NODES, input_path, output_path
+from .core_nodes import CORE_NODES, NEEDS, input_path, output_path
 from .workflow import Graph, Link, Node, canvas_widgets, default_value, read_workflow
 
 CLASSES = (*CORE_NODES, *NODES)
@@ -131,6 +132,7 @@ def _check(graph: Graph) -> list[Node]:
         if node.id not in sources:
             with _at(node):
                 _check_node(node, graph.nodes)
+            require_modules(*NEEDS.get(node.schema.node_id, ()))
             sources[node.id] = [link.node for link in node.links()]
             waiting += [graph.nodes[id] for id in sources[node.id]]
     try:
