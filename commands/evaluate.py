@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from .options import add_cast_option, add_pipeline_options, load_pipeline
+from .options import add_cast_option, add_pipeline_options, add_seed_option, load_pipeline
 from .sampling_flags import add_sampling_options, read_sampling_options
 
 SUMMARY = "measure how well videos show what prompts ask for"
@@ -15,8 +15,10 @@ SUMMARY = "measure how well videos show what prompts ask for"
 def run(options: argparse.Namespace) -> None:
     from ..evaluation.tasks.loop import check_tasks
     from ..evaluation.tasks.text import TEXT
+    from ..lumiere_core.runtime.modules import require_modules
     from ..lumiere_core.runtime.outputs import require_writable
 
+    require_modules("cv2", "PIL")
     check_tasks(options.tasks, options.runs, options.seed)
     for file in (options.output / "evaluation.json", *map(Path, _recorded(options))):
         require_writable(file)
@@ -100,7 +102,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="videos of each task, or a few more; default: 256 of text, 128 of others",
     )
     option("--ssr-prompts", type=int, metavar="N", help="super-resolve only the first N clips; default: all")
-    option("--seed", type=int, default=0)
+    add_seed_option(option)
     option("--output", type=Path, default=Path("output/evaluation"), metavar="DIR", help="folder for JSON and plots")
     option("--record", action="store_true", help="write the figures into the metadata of the given checkpoints")
     add_cast_option(option)

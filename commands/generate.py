@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import add_pipeline_options, load_pipeline
+from .options import add_pipeline_options, add_seed_option, load_pipeline
 from .sampling_flags import add_sampling_options, read_sampling_options
 
 if TYPE_CHECKING:
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
     from .given_files import Wanted
 
 SUMMARY = "make a video from a prompt"
+SIDE = r"\s*-?[0-9]{1,18}\s*"  # digits that Python's int reads, too; a negative size is refused by what makes the clip
+SIZE = re.compile(f"{SIDE}([xX]{SIDE})?")
 
 
 def run(options: argparse.Namespace) -> None:
     from ..lumiere_core.checkpoints.bundled import find_style
+    from ..lumiere_core.runtime.modules import require_modules
     from ..lumiere_core.runtime.progress import StageBars
     from ..lumiere_core.style import DEFAULT_ALPHA, load_style
     from ..lumiere_core.video.diagnostics import diagnostics_path, write_diagnostics
@@ -26,6 +30,8 @@ def run(options: argparse.Namespace) -> None:
     from ..lumiere_core.video.transparency import key_out
 
     check_output(options.output, options.transparent)
+    if options.diagnostics:
+        require_modules("cv2", "PIL")
     if options.alpha is not None and options.style is None:
         raise ValueError("alpha says how much of a style; give one with --style.")
     pipeline = load_pipeline(options)
@@ -79,7 +85,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     option("prompt", metavar="PROMPT")
     option("--output", required=True, help=".mp4, .gif, .webp, or a folder of PNGs when it ends in a slash")
     option("--negative", default="", metavar="PROMPT", help="what guidance leads away from")
-    option("--seed", type=int, default=0)
+    add_seed_option(option, "0 to 2^64 - 1, of which the low 32 bits count, as in ComfyUI; default: 0")
     option("--frames", type=int, help="any number from 1; default: what the checkpoint was trained on")
     option(
         "--size", type=_size, metavar="N|WxH", help="of the base video, in pixels; output is that times the SSR's scale"
@@ -139,7 +145,7 @@ def _keyframe(text: str) -> tuple[int, Path]:
 
 def _size(text: str) -> tuple[int, int]:
     """ "48" or "64x48", width first as video sizes are written -> (height, width)."""
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.strip().lstrip("-").isdigit() for side in sides):
+    if not SIZE.fullmatch(text):
         raise argparse.ArgumentTypeError(f"a size is a number, or width x height such as 64x48; got {text!r}")
+    sides = text.lower().split("x")
     return int(sides[-1]), int(sides[0])

@@ -14,10 +14,9 @@ from .streams import lasting_streams, plain
 
 INTERNAL_ERROR, BAD_INPUT, INTERRUPTED = 1, 2, 130
 COMMANDS = (generate, run, info, evaluate, train, train_style, stills)
-# What to install for a module that is missing: an extra of ours, or a package that goes by another name.
-EXTRAS = {"accelerate": "train", "tomli": "train"}
+# What to install for a module that is missing: our dependencies, of which some go by another name.
 PACKAGES = {"cv2": "opencv-python", "PIL": "pillow"} | {
-    name: name for name in ("torch", "einops", "safetensors", "numpy", "av", "transformers", "tqdm")
+    name: name for name in "torch einops safetensors numpy av transformers tqdm psutil accelerate tomli".split()
 }
 
 
@@ -63,8 +62,6 @@ def _say_what_is_left(error: Exception, debug: bool) -> int:
 def _remedy(error: Exception) -> str | None:
     """How to install the module that an error misses; None where it misses none that a user could install."""
     module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if module in EXTRAS:
-        return f"pip install 'lumiere-video[{EXTRAS[module]}]'"
     return f"pip install {PACKAGES[module]}" if module in PACKAGES else None
 
 

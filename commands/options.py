@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 
@@ -26,6 +27,18 @@ def load_pipeline(options: argparse.Namespace):
         dtype=options.dtype,
         super_resolution=options.super_resolution,
     )
+
+
+def add_seed_option(option, help: str = "0 to 2^64 - 1; default: 0") -> None:
+    option("--seed", type=_seed, default=0, metavar="N", help=help)
+
+
+def _seed(text: str) -> int:
+    from ..lumiere_core.diffusion.noise import LARGEST_SEED
+
+    if not re.fullmatch("[0-9]{1,20}", text) or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 to {LARGEST_SEED}; got {text!r}")
+    return int(text)
 
 
 def add_cast_option(option) -> None:

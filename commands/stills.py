@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_cast_option
+from .options import add_cast_option, add_seed_option
 
 SUMMARY = "draw captioned pictures of the world in a look, for train-style"
 
@@ -30,5 +30,5 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     option("--look", default="plain", help="plain, line_drawing or watercolor")
     option("--count", type=int, default=1000, help="number of pictures; default: 1000")
     option("--size", type=int, default=64, help="side in pixels; default: 64")
-    option("--seed", type=int, default=0)
+    add_seed_option(option)
     add_cast_option(option)

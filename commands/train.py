@@ -12,11 +12,13 @@ SUMMARY = "train the stages of a recipe; started again, it goes on where it stop
 
 def run(options: argparse.Namespace) -> None:
     from ..lumiere_core.checkpoints.bundled import find_recipe
+    from ..lumiere_core.runtime.modules import require_modules
     from ..lumiere_core.runtime.outputs import require_writable
     from ..lumiere_core.training import load_recipe, release, train
     from ..world.cast import load_cast, named_table
     from ..world.source import world_sources
 
+    require_modules("accelerate", "PIL")
     recipe = load_recipe(find_recipe(options.recipe))
     sources = world_sources(recipe, options.cast and load_cast(options.cast, named_table(recipe.cast)))
     engine = {name: getattr(options, name) for name in ("device", "precision", "compile")}

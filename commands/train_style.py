@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_training_options
+from .options import add_seed_option, add_training_options
 
 SUMMARY = (
     "make a style from a folder of pictures, or teach a character from cut-outs of it; started again, it goes on "
@@ -15,11 +15,13 @@ SUMMARY = (
 
 def run(options: argparse.Namespace) -> None:
     from ..lumiere_core.checkpoints.bundled import BASE, bundled_weights
+    from ..lumiere_core.runtime.modules import require_modules
     from ..lumiere_core.training import style_recipe, train_style
     from ..world.cast import load_cast
     from ..world.characters import character_recipe
     from ..world.source import world_sources
 
+    require_modules("accelerate", "PIL")
     checkpoint = options.checkpoint or bundled_weights(BASE)
     names = ("rank", "steps", "batch", "learning_rate", "seed")
     knobs = {name: value for name in names if (value := getattr(options, name)) is not None}
@@ -73,5 +75,5 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     option("--batch", type=int, help="pictures a step; default: 16")
     option("--learning-rate", type=float, metavar="X", help="default: 0.004")
-    option("--seed", type=int, default=0)
+    add_seed_option(option)
     add_training_options(option)

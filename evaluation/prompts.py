@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..lumiere_core.diffusion.noise import LARGEST_SEED
 from ..world.backgrounds import BACKGROUNDS
 from ..world.captions import Captioner
 from ..world.cast import Cast
@@ -49,7 +50,7 @@ def plan_prompts(cast: Cast, count: int, seed: int, held_out_share: float = HELD
 
 def clip_seed(seed: int, index: int) -> int:
     """The seed of prompt `index`'s clip: `lumiere generate` makes the same one with it."""
-    return seed + SEED_STRIDE * index
+    return (seed + SEED_STRIDE * index) % (LARGEST_SEED + 1)
 
 
 def balanced_words(

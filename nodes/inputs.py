@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..lumiere_core.conditioning.fitting import FITS
+from ..lumiere_core.diffusion.noise import LARGEST_SEED
 from ..lumiere_core.diffusion.options import KNOBS, LARGEST_SIDE
 from .host import io
 
 CATEGORY = "Lumiere"
-LARGEST_SEED = 2**64 - 1
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 

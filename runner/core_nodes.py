@@ -26,6 +26,10 @@ from ..nodes.host.standalone import io
 from ..nodes.host.standalone.models import encode_text, input_file, inside, settings
 
 _IMAGES = io.Image.Input("images")
+# Packages that nodes import when they run: found missing before any does.
+NEEDS = dict.fromkeys(("LoadImage", "SaveAnimatedWEBP", "SaveImage", "PreviewImage"), ("PIL",))
+NEEDS |= {"LoadVideo": ("av",), "SaveVideo": ("av",), "LumiereSampleMedia": ("av", "PIL")}
+NEEDS |= {"LumiereVideoDiagnostics": ("cv2", "PIL")}
 WEBP_METHODS = {"default": 4, "fastest": 0, "slowest": 6}
 
 

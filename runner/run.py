@@ -12,11 +12,13 @@ from typing import Any
 import torch
 
 from ..lumiere_core.runtime.devices import resolve_device
+from ..lumiere_core.runtime.modules import require_modules
 from ..lumiere_core.runtime.outputs import require_writable
+from ..lumiere_core.runtime.records import is_text, shown
 from ..nodes.extension import NODES
 from ..nodes.host.standalone.io import Input, keywords
 from ..nodes.host.standalone.models import MEDIA, Settings, input_file, using
-from .core_nodes import CORE_NODES, output_path
+from .core_nodes import CORE_NODES, NEEDS, output_path
 from .workflow import Graph, Link, Node, canvas_widgets, default_value, read_workflow
 
 CLASSES = (*CORE_NODES, *NODES)
@@ -130,6 +132,7 @@ def _check(graph: Graph) -> list[Node]:
         if node.id not in sources:
             with _at(node):
                 _check_node(node, graph.nodes)
+            require_modules(*NEEDS.get(node.schema.node_id, ()))
             sources[node.id] = [link.node for link in node.links()]
             waiting += [graph.nodes[id] for id in sources[node.id]]
     try:
@@ -167,7 +170,9 @@ def _check_value(name: str, spec: Input, value: Any) -> None:
     if spec.upload and isinstance(value, str):
         input_file(value, name)
     elif not _fits(spec, value):
-        raise ValueError(f"{name} must be {describe(spec)}; got {value!r}.")
+        raise ValueError(f"{name} must be {describe(spec)}; got {shown(value)}.")
+    elif spec.type == "STRING" and not is_text(value):
+        raise ValueError(f"{name} must be text that UTF-8 can hold; got {shown(value)}.")
     elif name == "filename_prefix":
         output_path(value)
 

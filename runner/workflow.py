@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..lumiere_core.runtime.records import nesting, shown
 from ..nodes.host.standalone.io import ComfyNode, Input, Schema, live_inputs
 
 NOTES = ("Note", "MarkdownNote")  # text on the canvas, nothing to run
 NOT_RUN = {2: "muted", 4: "bypassed"}  # the canvas's modes
 AFTER_GENERATE = ("fixed", "increment", "decrement", "randomize")  # what the canvas saves after a seed's value
 UPLOAD_BUTTON = ("image",)  # and after a file's name, for videos too
+
+DEEPEST = 100  # tables and lists within each other; what ComfyUI saves has about ten
 
 NodeClass = type[ComfyNode]
 Known = Mapping[str, tuple[NodeClass, Schema]]
@@ -68,10 +72,7 @@ def read_workflow(path: Path, classes: Iterable[NodeClass]) -> Graph:
     """Raises ValueError, naming file and node, for what is no workflow or has nodes of other classes than these."""
     schemas = [(node_class, node_class.define_schema()) for node_class in classes]
     known = {schema.node_id: (node_class, schema) for node_class, schema in schemas}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8
-        raise ValueError(f"{path}: not a JSON file ({error}).") from error
+    data = _decoded(path)
     try:
         if isinstance(data, dict) and isinstance(data.get("nodes"), list):
             return _from_canvas(data, known)
@@ -83,6 +84,26 @@ def read_workflow(path: Path, classes: Iterable[NodeClass]) -> Graph:
         f"{path}: not a workflow. It must hold nodes with class_type and inputs (the API format), or the list `nodes` "
         "(what ComfyUI saves)."
     )
+
+
+def _decoded(path: Path) -> Any:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_table)
+    except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8
+        raise ValueError(f"{path}: not a JSON file ({error}).") from error
+    if nesting(data) > DEEPEST:  # deeper than what writes it into files would follow
+        raise ValueError(f"{path}: its tables and lists must be nested at most {DEEPEST} deep; got {nesting(data)}.")
+    return data
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a key that is there twice, the first value would be gone without a word."""
+    table = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"the key {shown(key)} is there twice")
+        table[key] = value
+    return table
 
 
 def canvas_widgets(node: Node) -> list:
@@ -130,11 +151,28 @@ def _from_canvas(data: dict, known: Known) -> Graph:
     try:
         if (data.get("definitions") or {}).get("subgraphs"):
             raise ValueError("it has subgraphs, which only ComfyUI runs. Unpack them there, or save in the API format.")
-        links = {link[0]: Link(str(link[1]), link[2]) for link in data.get("links") or []}
+        links = _canvas_links(data.get("links") or [])
         nodes = [_canvas_node(entry, links, known) for entry in data["nodes"] if entry["type"] not in NOTES]
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"it has no nodes and links as ComfyUI saves them, in version 0.4 ({error!r}).") from error
+    counts = Counter(node.id for node in nodes)
+    for id, count in counts.items():
+        if count > 1:
+            raise ValueError(f"two nodes have the id {shown(id)[1:-1]}. Give each an id of its own.")
     return Graph({node.id: node for node in nodes}, data)
+
+
+def _canvas_links(entries: list) -> dict[Any, Link]:
+    """By their ids: links are [id, from node, from output, to node, to input, type]."""
+    links = {}
+    for entry in entries:
+        id, node, slot = entry[0], entry[1], entry[2]
+        if type(slot) is not int:
+            raise ValueError(f"link {shown(id)} must come from a numbered output of a node; got output {shown(slot)}.")
+        if id in links:
+            raise ValueError(f"two links have the id {shown(id)}. Give each an id of its own.")
+        links[id] = Link(str(node), slot)
+    return links
 
 
 def _canvas_node(entry: dict, links: dict[int, Link], known: Known) -> Node:

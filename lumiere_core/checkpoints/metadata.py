@@ -6,14 +6,14 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, get_type_hints
 
 from ..diffusion.denoiser import PREDICTIONS
 from ..diffusion.options import KNOBS, LARGEST_SIDE, LONGEST_CLIP, SamplingOptions
 from ..diffusion.schedule import NoiseSchedule
 from ..diffusion.thresholding import check_threshold
 from ..networks import UNetConfig
-from ..runtime.records import Choice, Range, Record, check_values, shown
+from ..runtime.records import Choice, Range, Record, check_values, nesting, shown
 
 METADATA_KEY = "lumiere"
 FORMAT = 1
@@ -84,12 +84,10 @@ class CheckpointInfo(Record):
 
 
 @dataclass(frozen=True)
-class TextConfig(Record):
-    """Of a bundled-style text encoder: T5Config's fields that make its shape, its tokenizer and what that is cut to."""
+class T5Shape(Record):
+    """T5Config's fields that make an encoder what it is."""
 
-    max_tokens: Annotated[int, Range(1, 4096)]
-    tokenizer: Annotated[str, Choice((BYTE_LEVEL,))]
-    vocab_size: Annotated[int, Range(BYTE_TOKENS, 2**20)] = 32128
+    vocab_size: Annotated[int, Range(1, 2**20)] = 32128
     d_model: Annotated[int, Range(1, 2**14)] = 512
     d_kv: Annotated[int, Range(1, 2**10)] = 64
     d_ff: Annotated[int, Range(1, 2**16)] = 2048
@@ -101,6 +99,18 @@ class TextConfig(Record):
     initializer_factor: Annotated[float, Range(0, 100)] = 1.0
     relative_attention_num_buckets: Annotated[int, Range(4, 128)] = 32
     relative_attention_max_distance: Annotated[int, Range(64, 2**14)] = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig(T5Shape):
+    """Of a bundled-style text encoder: its shape, its tokenizer, and to how many tokens a prompt is cut."""
+
+    max_tokens: Annotated[int, Range(1, 4096)]
+    tokenizer: Annotated[str, Choice((BYTE_LEVEL,))]
+    vocab_size: Annotated[int, Range(BYTE_TOKENS, 2**20)] = 32128
+
+
+T5_FIELDS = get_type_hints(T5Shape, include_extras=True)
 
 
 def checked_network(info: CheckpointInfo) -> CheckpointInfo:
@@ -133,18 +143,9 @@ def _decoded(text: str) -> dict:
         raise ValueError("its tables and lists are nested too deeply.") from error
     if not isinstance(data, dict):
         raise ValueError(f"it must be a table of fields; got {shown(data)}.")
-    if _depth(data) > DEEPEST:
-        raise ValueError(f"its tables and lists must be nested at most {DEEPEST} deep; got {_depth(data)}.")
+    if nesting(data) > DEEPEST:
+        raise ValueError(f"its tables and lists must be nested at most {DEEPEST} deep; got {nesting(data)}.")
     return data
-
-
-def _depth(data: Any) -> int:
-    """How many tables and lists lie within each other; without recursion."""
-    depth, parents = 0, [data]
-    while parents := [parent for parent in parents if isinstance(parent, dict | list)]:
-        depth += 1
-        parents = [child for parent in parents for child in (parent.values() if isinstance(parent, dict) else parent)]
-    return depth
 
 
 def _fields(data: dict) -> dict:

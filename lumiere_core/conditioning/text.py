@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from ..checkpoints.format import CheckpointInfo, check_tensors, load_checkpoint, load_exactly, require_kind
-from ..checkpoints.metadata import BYTE_LEVEL
+from ..checkpoints.metadata import BYTE_LEVEL, T5_FIELDS
+from ..runtime.records import check_values, is_text, shown
 
+NOT_WHOLE = "not a whole T5 folder with .safetensors weights"
+EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight")  # one tensor under two names
 IF_MAX_TOKENS = 77  # what DeepFloyd IF was trained with
 
 
@@ -30,13 +34,18 @@ class TextEncoder:
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> torch.Tensor:
-        """Prompts -> (B, max_tokens, dim) on the encoder's device. A longer prompt is cut, with a warning."""
+        """Prompts -> (B, max_tokens, dim) on the encoder's device. A longer prompt is cut, with a warning.
+
+        Raises ValueError for one that UTF-8 cannot hold, such as the bytes of another encoding.
+        """
         ids, mask = (tokens.to(self.model.device) for tokens in self.tokenize(prompts))
         return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
 
     def tokenize(self, prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and attention mask, both (B, max_tokens) int64 on the CPU; each row ends with the end token."""
         for prompt in prompts:
+            if not is_text(prompt):
+                raise ValueError(f"prompt must be text that UTF-8 can hold; got {shown(prompt)}.")
             self._warn_if_cut(prompt)
         tokens = self.tokenizer(
             prompts, padding="max_length", max_length=self.max_tokens, truncation=True, return_tensors="pt"
@@ -88,18 +97,77 @@ def _load_file(path: Path) -> TextEncoder:
 def _load_folder(path: Path, dtype: torch.dtype) -> TextEncoder:
     from transformers import AutoTokenizer, T5EncoderModel
 
-    for name in ("config.json", "tokenizer_config.json"):
-        if not any((folder / name).is_file() for folder in (path, path / "text_encoder", path / "tokenizer")):
-            raise ValueError(f"{path}: a T5 folder needs {name}; it is not there. Give a folder saved by transformers.")
     model_path = path / "text_encoder" if (path / "text_encoder").is_dir() else path
     tokenizer_path = path / "tokenizer" if (path / "tokenizer").is_dir() else path
+    config = _t5_config(path, _read_table(path, model_path / "config.json"))
+    _read_table(path, tokenizer_path / "tokenizer_config.json")
+    with torch.device("meta"):
+        _check_shapes(T5EncoderModel(config).state_dict(), _tensors_in(model_path, path), path)
+    local = {"local_files_only": True}
     try:
-        local = {"local_files_only": True}
-        model = T5EncoderModel.from_pretrained(model_path, torch_dtype=dtype, use_safetensors=True, **local)
+        kinds = {"torch_dtype": dtype, "use_safetensors": True}
+        model = T5EncoderModel.from_pretrained(model_path, config=config, **kinds, **local)
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_path, **local)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: not a whole T5 folder with .safetensors weights: {error}") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{path}: {NOT_WHOLE}: {error}") from error
+    if len(tokenizer) > config.vocab_size:
+        raise ValueError(
+            f"{path}: the tokenizer must fit the model: it has {len(tokenizer)} tokens, the model {config.vocab_size}."
+        )
     return TextEncoder(model, tokenizer, IF_MAX_TOKENS)
+
+
+def _read_table(path: Path, file: Path) -> dict:
+    """A JSON file of a T5 folder `path`."""
+    if not file.is_file():
+        raise ValueError(
+            f"{path}: a T5 folder needs {file.name}; it is not there. Give a folder saved by transformers."
+        )
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not a JSON file ({error}).") from error
+    if not isinstance(table, dict):
+        raise ValueError(f"{file}: must be a table of fields; got {shown(table)}.")
+    return table
+
+
+def _t5_config(path: Path, fields: dict):
+    """The T5Config of what a folder's config says of the encoder's shape."""
+    from transformers import T5Config
+
+    if fields.get("model_type", "t5") != "t5":
+        raise ValueError(f"{path}: a T5 folder is needed; this one has a model of type {shown(fields['model_type'])}.")
+    check_values(f"{path}: config.json", T5_FIELDS, fields)
+    return T5Config(**{name: fields[name] for name in T5_FIELDS if name in fields})
+
+
+def _tensors_in(folder: Path, path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of all safetensors files in a folder, by name; T5's tied embedding under both names."""
+    shapes = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(str(file), framework="pt") as tensors:
+                shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path}: {NOT_WHOLE}: {file.name}: {error}") from error
+    for name, other in (EMBEDDINGS, EMBEDDINGS[::-1]):
+        if other in shapes:
+            shapes.setdefault(name, shapes[other])
+    return shapes
+
+
+def _check_shapes(expected: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]], path: Path) -> None:
+    """Raise ValueError where the files are not the encoder's that config.json describes: transformers would go on with
+    random weights in the place of what is missing. A decoder may be there, too.
+    """
+    for name in sorted(expected.keys() | {name for name in shapes if name.startswith("encoder.")}):
+        wanted, given = expected.get(name), shapes.get(name)
+        if wanted is None or given != tuple(wanted.shape):
+            wanted = "no such tensor" if wanted is None else f"shape {tuple(wanted.shape)}"
+            raise ValueError(
+                f"{path}: {NOT_WHOLE}: of {name}, config.json asks for {wanted}; the files have {given or 'none'}."
+            )
 
 
 def text_tensors(encoder: TextEncoder) -> dict[str, torch.Tensor]:

@@ -5,7 +5,15 @@ from .finite import check_finite, finite_callback
 from .guidance import classifier_free_guidance, rescale_to
 from .known_pixels import composite, keep_known
 from .multidiffusion import WEIGHTS, Window, crop, multidiffusion, paste, plan_boxes, plan_windows, window_weights
-from .noise import NoiseSampler, augmentation_noise, initial_noise, sampler_noise
+from .noise import (
+    LARGEST_SEED,
+    SEEDS_THAT_DIFFER,
+    NoiseSampler,
+    augmentation_noise,
+    check_seed,
+    initial_noise,
+    sampler_noise,
+)
 from .options import KNOBS, UNSAID, Knob, SamplingOptions
 from .samplers import (
     SAMPLERS,
@@ -29,6 +37,8 @@ __all__ = [
     "BETAS",
     "PREDICTIONS",
     "SAMPLERS",
+    "LARGEST_SEED",
+    "SEEDS_THAT_DIFFER",
     "SPACINGS",
     "WEIGHTS",
     "Callback",
@@ -39,6 +49,7 @@ __all__ = [
     "add_noise",
     "augmentation_noise",
     "check_finite",
+    "check_seed",
     "classifier_free_guidance",
     "composite",
     "crop",

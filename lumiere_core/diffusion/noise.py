@@ -1,6 +1,12 @@
 """Where randomness comes from: three streams per seed, drawn on the CPU in float32 over the whole clip.
 
 Nothing here knows of windows, tiles, batch sizes, devices or dtypes, so none of them can change a result's noise.
+
+The first two streams are ComfyUI's own, so that a graph gives the same clip by its samplers and by ours: torch's CPU
+generator takes the low 32 bits of a seed, and a stochastic sampler draws from seed + 1. Hence seed and seed + 2**32 are
+one, and seed's second stream is the first of seed + 1: with euler_ancestral and ddpm, clips of neighbouring seeds
+resemble each other a little (measured on the bundled base, 8 steps: a correlation of 0.12 over 159 pairs, of -0.02
+two seeds apart). Steps of 3 between seeds keep all streams apart. Other streams would change every saved seed's clip.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,11 +16,20 @@ from torch import Tensor
 
 NoiseSampler = Callable[[Tensor, Tensor], Tensor]
 
-_SEEDS = 2**64  # seeds are unsigned 64-bit; seed + 1 wraps around instead of overflowing
+LARGEST_SEED = 2**64 - 1
+SEEDS_THAT_DIFFER = 2**32
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError unless it is a whole number from 0 to LARGEST_SEED, as ComfyUI's widgets take it."""
+    if not hasattr(seed, "__index__") or not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED}; got {seed!r}.")
 
 
 def _generator(seed: int, offset: int) -> torch.Generator:
-    return torch.Generator("cpu").manual_seed((seed + offset) % _SEEDS)
+    """seed + offset wraps around instead of overflowing."""
+    check_seed(seed)
+    return torch.Generator("cpu").manual_seed((int(seed) + offset) % (LARGEST_SEED + 1))
 
 
 def initial_noise(shape: Sequence[int], seed: int) -> Tensor:

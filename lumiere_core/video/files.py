@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..runtime.modules import require_modules
 from ..runtime.outputs import atomic_path, require_writable
 from .frame_folder import require_replaceable, write_frames
 from .reading import open_video
@@ -47,7 +48,8 @@ def write_video(path: str | Path, frames, fps: float, metadata: Mapping[str, str
 
 def check_output(path: str | Path, transparent: bool = False) -> None:
     """Raise ValueError unless `write_video` can write there: a known suffix, of a kind that can be transparent where
-    the frames are, and a folder that takes a new file.
+    the frames are, and a folder that takes a new file. Raises ModuleNotFoundError where the package that writes it is
+    missing.
     """
     if not str(path):
         raise ValueError("the path of a video must not be empty.")
@@ -67,6 +69,7 @@ def check_output(path: str | Path, transparent: bool = False) -> None:
             f"{path}: a transparent video's name must end in {', '.join(TRANSPARENT_SUFFIXES)}, or in a slash for a "
             f"folder of PNGs; got {target.suffix}."
         )
+    require_modules("av" if target.suffix.lower() == ".mp4" and not is_folder(path) else "PIL")
     require_writable(target)
 
 

@@ -93,6 +93,13 @@ def test_a_long_prompt_is_cut_with_one_warning(tiny, tmp_path, capsys):
     )
 
 
+def test_a_prompt_that_is_not_text_is_refused(tiny, tmp_path, capsys):
+    """What the command line gets for bytes that are no UTF-8."""
+    arguments = ["generate", "\udcff\udcfe star", "--output", f"{tmp_path}/a.gif", "--no-ssr"]
+    code = cli.main([*arguments, "--checkpoint", str(tiny.base)])
+    assert_refused((code, capsys.readouterr().err.splitlines(), []), r"prompt must be text .*; got '.udcff.udcfe star'")
+
+
 def test_an_empty_prompt_is_legal(tiny, tmp_path):
     arguments = ["generate", "", "--output", f"{tmp_path}/a.gif", "--frames", "1", "--no-ssr"]
     assert cli.main([*arguments, "--checkpoint", str(tiny.base)]) == 0
@@ -106,6 +113,15 @@ BAD_OPTIONS = [
     ("--size -32", "size must be at least 1 pixel in height and width; got -32 x -32"),
     ("--size 8x0", "got 0 x 8"),
     ("--size big", "a size is a number, or width x height such as 64x48; got 'big'"),
+    ("--size ²", "a size is a number, or width x height such as 64x48; got '²'"),
+    ("--size ٣", "a size is a number, or width x height such as 64x48; got '٣'"),
+    ("--size=---8", "a size is a number, or width x height"),
+    ("--size 8x8x8", "a size is a number, or width x height"),
+    ("--seed=-1", "a seed is a whole number from 0 to 18446744073709551615; got '-1'"),
+    ("--seed 18446744073709551616", "a seed is a whole number from 0 to 18446744073709551615"),
+    ("--seed 1.5", "a seed is a whole number"),
+    ("--seed ²", "a seed is a whole number"),
+    ("--negative \udcff", "prompt must be text that UTF-8 can hold; got '.udcff'"),
     ("--size 2000000", "needs about .* GiB of memory on cpu; .* GiB is free. Use a smaller size"),
     ("--frames 2000000000000", "needs about .* GiB of memory on cpu"),
     ("--steps 0", "steps must be 1 to 1000, the schedule's timesteps; got 0"),

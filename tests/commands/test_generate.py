@@ -34,6 +34,8 @@ def generated(tiny, tmp_path, monkeypatch):
         (["--seed", "7"], "seed", 7, 0),
         (["--frames", "5"], "frames", 5, None),
         (["--size", "9x6"], "size", (6, 9), None),
+        (["--size", " 9 X 6"], "size", (6, 9), None),
+        (["--size", "9"], "size", (9, 9), None),
     ],
 )
 def test_the_pipeline_hears_what_is_said(generated, words, name, value, unsaid):

@@ -2,13 +2,18 @@
 
 from collections import Counter
 
-from lumiere_video.evaluation.prompts import SPLITS, plan_prompts
+from lumiere_video.evaluation.prompts import SPLITS, clip_seed, plan_prompts
 from lumiere_video.world.backgrounds import BACKGROUNDS
 from lumiere_video.world.cast import drawn_shapes
 from lumiere_video.world.motions import MOTIONS, PACES
 from lumiere_video.world.scene import combinations
 
 CAST = drawn_shapes()
+
+
+def test_seeds_of_clips_are_apart_and_stay_in_range():
+    assert [clip_seed(5, index) for index in range(3)] == [5, 8, 11]
+    assert clip_seed(2**64 - 1, 1) == 2
 
 
 def test_prompts_are_balanced_and_kept_apart():

@@ -57,6 +57,23 @@ def test_same_seed_same_video(pipeline, sampler):
     assert not torch.equal(first.low_res, other.low_res)
 
 
+def test_a_seed_beyond_32_bits_names_the_one_that_it_equals(pipeline):
+    with pytest.warns(UserWarning, match=f"seed {2**32 + 3} draws what 3 draws"):
+        large = pipeline.generate("a star", seed=2**32 + 3, super_resolution=False)
+    assert torch.equal(large.frames, pipeline.generate("a star", seed=3, super_resolution=False).frames)
+    with pytest.warns(UserWarning, match="only the low 32 bits count"):
+        pipeline.upscale(large.low_res, "a star", seed=2**32)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_out_of_range_is_refused_before_anything_is_computed(pipeline, seed):
+    seen, small = [], torch.zeros(1, 8, 8, 3)
+    for make, first in ((pipeline.generate, ()), (pipeline.upscale, (small,))):
+        with pytest.raises(ValueError, match="seed must be a whole number from 0"):
+            make(*first, "a star", seed=seed, progress=lambda *step: seen.append(step))
+    assert seen == []
+
+
 def test_prompt_negative_and_guidance_reach_the_network(pipeline):
     def low_res(*prompts, **options):
         return pipeline.generate(*prompts, super_resolution=False, **options).low_res

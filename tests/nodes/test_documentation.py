@@ -15,6 +15,7 @@ SCHEMAS = {schema.node_id: schema for schema in (node.define_schema() for node i
 LANGUAGES = ("en", "zh")  # of the help pages
 LOCALE_LANGUAGES = ("en", "zh", "ko", "ja")
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"  # to a reader a COMBO, whose choices bring inputs along
+ERRORS = ("ValueError", "UntoldKind")  # whose arguments are messages
 SECTIONS = {  # inputs, outputs, example, errors
     "en": ("Inputs", "Outputs", "Example", "Common errors"),
     "zh": ("输入", "输出", "示例", "常见错误"),
@@ -100,7 +101,7 @@ def quoted_errors(schema, language: str) -> list[str]:
 
 
 def messages() -> list[re.Pattern]:
-    """What the code may say, as patterns: the arguments of `ValueError`, with anything in place of their values.
+    """What the code may say, as patterns: the arguments of ERRORS, with anything in place of their values.
 
     Those that pass another message on say nothing themselves, and would match everything.
     """

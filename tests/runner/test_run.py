@@ -282,6 +282,16 @@ def test_list_says_what_can_be_set(lumiere):
 CYCLE = changed(GENERATE, n4={"latent": ["7", 0]}) | {"7": api("LumiereFramesToLatent", images=["4", 0])}
 BAD_GRAPHS = [
     ("{", "graph.json: not a JSON file .Expecting property name"),
+    ("[" * 100_000, "graph.json: not a JSON file"),
+    ('{"a": ' * 200 + "1" + "}" * 200, "graph.json: .* nested at most 100 deep; got 200"),
+    (
+        '{"1": {"class_type": "LoadImage", "inputs": {}}, "1": {"class_type": "SaveImage", "inputs": {}}}',
+        "graph.json: not a JSON file .the key '1' is there twice",
+    ),
+    (changed(COPY, n2={"filename_prefix": "a" * 10**5}), "File name too long"),
+    (changed(COPY, n2={"filename_prefix": ["1", "0"]}), r'must be a value or a link such as .*; got \["1", "0"\]'),
+    (changed(GENERATE, n2={"text": "\udcff"}), "text must be text that UTF-8 can hold; got '.udcff'"),
+    (changed(GENERATE, n4={"sampler": "a" * 10**6}), "sampler must be one of euler, .*; got 'aaaa.{10,60}$"),
     ("[]", "graph.json: not a workflow. It must hold nodes with class_type"),
     ("{}", "graph.json: not a workflow"),
     ({"1": {"class_type": "LoadImage"}}, "graph.json: not a workflow"),
@@ -339,6 +349,12 @@ def test_bad_graphs(lumiere, graph, message):
     assert_refused(lumiere(graph), message)
 
 
+@pytest.mark.parametrize("graph", [COPY, COPY_CANVAS], ids=["api", "canvas"])
+def test_a_byte_order_mark_is_skipped(lumiere, graph):
+    """Editors on Windows write it."""
+    assert lumiere("\ufeff" + json.dumps(graph)).files == ["copy_00001_.png"]
+
+
 def test_a_file_that_is_not_text(lumiere, tmp_path):
     assert_refused(lumiere(COPY, "--input", str(tmp_path / "none")), "the input folder .*none is not there")
     assert cli.main(["run", str(lumiere.media / "a.png")]) == 2
@@ -363,6 +379,13 @@ BAD_CANVASES = [
     (canvas(nodes=[SAVE]), r"node 2 \(SaveImage\): images is linked to node 1, which is not in the file"),
     (canvas(links=[{"id": 1}]), "no nodes and links as ComfyUI saves them, in version 0.4"),
     (canvas(nodes=[5]), "no nodes and links as ComfyUI saves them"),
+    (canvas(links=[[1, 1, "0", 2, 0, "IMAGE"]]), "link 1 must come from a numbered output of a node; got output '0'"),
+    (canvas(links=[[1, 1, None, 2, 0, "IMAGE"]]), "link 1 must come from a numbered output of a node; got output None"),
+    (canvas(links=[[1, 1, True, 2, 0, "IMAGE"]]), "link 1 must come from a numbered output of a node; got output True"),
+    (canvas(links=[[1, 1, 0, 2, 0, "IMAGE"], [1, 2, 0, 1, 0, "IMAGE"]]), "two links have the id 1"),
+    (canvas(nodes=[LOAD, SAVE, {**SAVE, "id": 1}]), "two nodes have the id 1. Give each an id of its own"),
+    (canvas(nodes=[LOAD, SAVE, {**SAVE, "id": "2"}]), "two nodes have the id 2"),
+    (canvas(nodes=[LOAD, {**SAVE, "widgets_values": ["a\ud800"]}]), "filename_prefix must be text that UTF-8 can hold"),
     (canvas(nodes=[{**LOAD, "widgets_values": {"image": "a.png"}}, SAVE]), "widgets_values must be a list"),
 ]
 

@@ -57,7 +57,7 @@ WRONG_FIELDS = [
     ({"steps": 0}, "steps must be a whole number from 1"),
     ({"steps": 2.5}, "steps must be a whole number"),
     ({"steps": 10**30}, "steps must be a whole number"),
-    ({"guidance": float("inf")}, "guidance must be a number from 0.0 to 100.0 or null; got inf"),
+    ({"guidance": float("inf")}, "guidance must be a number from 0 to 100 or null; got inf"),
     ({"guidance": "3"}, "guidance must be a number"),
     ({"sampler": 5}, "sampler must be one of euler, .* or null; got 5"),
     ({"sampler": {"a": 1}}, "sampler must be one of"),

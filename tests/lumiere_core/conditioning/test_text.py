@@ -1,9 +1,11 @@
 """Text to conditioning: the bundled byte-level encoder, and any T5 folder, through the same code."""
 
+import json
 import warnings
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, save_checkpoint
@@ -188,6 +190,57 @@ def test_metadata_that_do_not_say_how_to_tokenize(encoder, tmp_path):
     save_checkpoint(tmp_path / "text.safetensors", text_tensors(encoder), info)
     with pytest.raises(ValueError, match="text.safetensors: .* TextConfig lacks the field max_tokens"):
         load_text_encoder(tmp_path / "text.safetensors")
+
+
+@pytest.mark.parametrize("prompt", ["\udcff\udcfe star", "a \ud800"])
+def test_a_prompt_that_is_no_text_is_refused(encoder, prompt):
+    with pytest.raises(ValueError, match=r"prompt must be text that UTF-8 can hold; got '.*\\ud"):
+        encoder.encode(["a star", prompt])
+
+
+OTHER_FOLDERS = [
+    ({"d_model": 32}, "of encoder.block.0.*, config.json asks for shape .*; the files have"),
+    ({"num_layers": 3}, "of encoder.block.2.*, config.json asks for shape .*; the files have none"),
+    ({"num_layers": 1}, "of encoder.block.1.*, config.json asks for no such tensor; the files have"),
+    ({"vocab_size": 300}, r"of encoder.embed_tokens.weight, config.json asks for shape \(300, 16\)"),
+    ({"num_layers": 10**9}, "config.json: num_layers must be a whole number from 1 to 64; got 1000000000"),
+    ({"d_model": "16"}, "config.json: d_model must be a whole number .*; got '16'"),
+    ({"model_type": "bert"}, "a T5 folder is needed; this one has a model of type 'bert'"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), OTHER_FOLDERS, ids=[f"{fields}" for fields, _ in OTHER_FOLDERS])
+def test_a_folder_of_another_shape_is_refused_and_never_filled_up_with_noise(t5_folder, fields, message):
+    folder = t5_folder[0]
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_text_encoder(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_folder_without_one_of_its_tensors_is_refused(t5_folder):
+    weights = t5_folder[0] / "model.safetensors"
+    tensors = load_file(weights)
+    del tensors["encoder.final_layer_norm.weight"]
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(ValueError, match="of encoder.final_layer_norm.weight, .* the files have none"):
+        load_text_encoder(t5_folder[0])
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("text", ["{", "[]", "3", "[" * 100_000])
+def test_a_folder_whose_json_is_none_is_refused(t5_folder, name, text):
+    (t5_folder[0] / name).write_text(text)
+    with pytest.raises(ValueError, match=f"{name}: (not a JSON file|must be a table of fields)"):
+        load_text_encoder(t5_folder[0])
+
+
+def test_a_tokenizer_with_more_words_than_the_model_is_refused(t5_folder):
+    folder, _, _ = t5_folder
+    T5EncoderModel(T5Config(**(CONFIG | {"vocab_size": 300}))).save_pretrained(folder)
+    with pytest.raises(ValueError, match="the tokenizer must fit the model: it has 384 tokens, the model 300"):
+        load_text_encoder(folder)
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])

@@ -214,6 +214,21 @@ def test_noise_is_what_it_is_whatever_torch_takes_for_granted(doubles):
         assert noise.dtype == torch.float32 and torch.equal(noise, initial_noise(shape, 7))
 
 
+def test_the_low_32_bits_of_a_seed_count_as_in_comfyui():
+    """Clips of saved seeds must stay; ComfyUI's random ones are mostly larger than 32 bits."""
+    shape = (1, 3, 4, 2, 2)
+    for noise in (initial_noise, augmentation_noise, lambda *of: sampler_noise(*of)(None, None)):
+        assert torch.equal(noise(shape, 2**40 + 7), noise(shape, 7))
+        assert not torch.equal(noise(shape, 2**31 + 7), noise(shape, 7))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.0, "1", None])
+@pytest.mark.parametrize("noise", [initial_noise, sampler_noise, augmentation_noise])
+def test_a_seed_is_what_comfyui_takes_for_one(seed, noise):
+    with pytest.raises(ValueError, match=f"seed must be a whole number from 0 to 18446744073709551615; got {seed!r}"):
+        noise((1,), seed)
+
+
 def test_sampler_noise_moves_on_at_every_step():
     draw = sampler_noise((2, 2), 0)
     assert not torch.equal(draw(None, None), draw(None, None))

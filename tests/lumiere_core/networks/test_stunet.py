@@ -367,7 +367,7 @@ def test_config_survives_json():
         ({"text_dim": "16"}, "text_dim must be a whole number from 1 to 65536; got '16'"),
         ({"text_dim": 16.0}, "text_dim must be a whole number .*; got 16.0"),
         ({"text_dim": True}, "text_dim must be a whole number .*; got True"),
-        ({"resnet_scale_factor": float("nan")}, "resnet_scale_factor must be a number from 0.001 to 1000.0; got nan"),
+        ({"resnet_scale_factor": float("nan")}, "resnet_scale_factor must be a number from 0.001 to 1000; got nan"),
         ({"skip_time_act": 1}, "skip_time_act must be true or false; got 1"),
         ({"temporal": {}}, "temporal must be a TemporalConfig or null; got {}"),
         ({"norm_groups": 3}, "level 0 must be a multiple of norm_groups=3; got 8"),
