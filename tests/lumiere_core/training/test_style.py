@@ -441,7 +441,7 @@ def test_bad_input_of_train_style_is_one_line(command, tiny, pictures, tmp_path)
         ),
         (
             (pictures, "--output", output, *base, "--learning-rate", 0),
-            "learning_rate must be a number above 0 .*; got 0",
+            "learning_rate must be a number above 0, .*; got 0",
         ),
         ((pictures, "--output", output, *base, "--seed", -1), "seed must be a whole number from 0 to .*; got -1"),
         ((pictures, "--output", output, *base, "--precision", "fp8"), "invalid choice: 'fp8'"),
