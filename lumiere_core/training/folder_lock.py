@@ -20,10 +20,23 @@ def sole_use(folder: Path, name: str = ".lock") -> Iterator[None]:
     if int(os.environ.get("RANK", 0)) > 0:
         yield
         return
+    is_new, lock = not folder.exists(), _acquire(folder, name)
+    try:
+        yield
+    finally:
+        # While it is held, so that nobody has it yet; Windows removes it with the release.
+        with suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
+        lock.release()
+        if is_new:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
+
+
+def _acquire(folder: Path, name: str):
     from filelock import FileLock, Timeout
 
-    is_new = not folder.exists()
-    file, lock = folder / name, FileLock(folder / name)
+    lock = FileLock(folder / name)
     with clear_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -32,13 +45,4 @@ def sole_use(folder: Path, name: str = ".lock") -> Iterator[None]:
             raise ValueError(
                 f"{folder}: another process is training in this folder. Wait for its end, or choose another folder."
             ) from error
-    try:
-        yield
-    finally:
-        # While it is held, so that nobody has it yet; Windows removes it with the release.
-        with suppress(OSError):
-            file.unlink(missing_ok=True)
-        lock.release()
-        if is_new:
-            with suppress(OSError):  # there is something in it
-                folder.rmdir()
+    return lock
