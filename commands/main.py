@@ -10,6 +10,7 @@ import warnings
 
 from . import evaluate, generate, info, run, stills, train, train_style
 
+LONGEST_LINE = 1200  # characters
 INTERNAL_ERROR, BAD_INPUT, INTERRUPTED = 1, 2, 130
 COMMANDS = (generate, run, info, evaluate, train, train_style, stills)
 # What to install for a module that is missing: our dependencies, of which some go by another name.
@@ -76,4 +77,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(message: str) -> None:
-    print(f"lumiere: {' '.join(message.split())}", file=sys.stderr)
+    print(f"lumiere: {_short(' '.join(message.split()))}", file=sys.stderr)
+
+
+def _short(line: str) -> str:
+    """Names and values in files may be of any length."""
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
