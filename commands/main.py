@@ -12,6 +12,7 @@ from . import evaluate, generate, info, run, stills, train, train_style
 from .signals import Ended, heard_signals
 from .streams import lasting_streams, plain
 
+LONGEST_LINE = 1200  # characters
 INTERNAL_ERROR, BAD_INPUT, INTERRUPTED = 1, 2, 130
 COMMANDS = (generate, run, info, evaluate, train, train_style, stills)
 # What to install for a module that is missing: our dependencies, of which some go by another name.
@@ -97,4 +98,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(message: str) -> None:
-    print(f"lumiere: {plain(' '.join(message.split()))}", file=sys.stderr)
+    print(f"lumiere: {_short(plain(' '.join(message.split())))}", file=sys.stderr)
+
+
+
+def _short(line: str) -> str:
+    """Names and values in files may be of any length."""
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"

@@ -35,6 +35,11 @@ def missing(name: str) -> ModuleNotFoundError:
     return ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
+def test_a_line_has_an_end(end):
+    code, (line,) = end(ValueError(f"begun {'a' * 10**6} ended"))
+    assert code == 2 and len(line) < 1300 and line.startswith("lumiere: error: begun a") and line.endswith("a ended")
+
+
 @pytest.mark.parametrize("before", [(), ("--debug",)])
 @pytest.mark.parametrize("error", [ValueError("a: no such\n  file."), OSError("a: no such file.")])
 def test_bad_input_is_one_line_with_and_without_debug(end, error, before):

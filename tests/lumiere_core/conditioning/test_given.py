@@ -309,6 +309,17 @@ def test_tiles_of_the_large_clip_are_planned_before_the_small_one_is_made(pipeli
     assert seen == []
 
 
+@pytest.mark.parametrize("options", [{"loop": True}, {"window": 5, "overlap": 2, "loop": True, "fuse": "hann"}])
+def test_upscale_makes_a_clip_again_with_its_loop_and_its_known_pixels(pipeline, options):
+    given, ssr = Given("inpaint", images(12, 32, 32), mask=hole(32, 32)), SamplingOptions(**options)
+    clip = pipeline.generate("a star", seed=5, given=given, ssr=ssr)
+    again = pipeline.upscale(clip.low_res, "a star", seed=5, given=given, ssr=ssr)
+    torch.testing.assert_close(again, clip.frames, atol=2e-3, rtol=0)
+    for other in ({"given": given}, {"ssr": ssr}):
+        differs = pipeline.upscale(clip.low_res, "a star", seed=5, **other) - clip.frames
+        assert differs.abs().max() > 0.01
+
+
 def test_small_images_are_not_pasted_into_the_large_clip(pipeline):
     given = Given("first_frame", images())
     assert given.at_full_size(12, (32, 32), 4) is None and given.at_full_size(12, (8, 8), 1) is not None
