@@ -38,7 +38,8 @@ class Range(NamedTuple):
         return self.least <= value <= self.most
 
     def name(self, kind: str) -> str:
-        return f"{kind} from {self.least} to {self.most}"
+        least, most = (int(x) if x == int(x) else x for x in self)  # typing may give another Range that equals it
+        return f"{kind} from {least} to {most}"
 
 
 class Choice(NamedTuple):
@@ -88,6 +89,24 @@ def check_values(where: str, hints: Mapping[str, Any], values: Mapping[str, Any]
     for name, hint in hints.items():
         if name in values and not _fits(hint, values[name]):
             raise ValueError(f"{where}: {name} must be {_in_words(hint)}; got {shown(values[name])}.")
+
+
+def nesting(data: Any) -> int:
+    """How many tables and lists lie within each other, counted without recursion."""
+    depth, parents = 0, [data]
+    while parents := [parent for parent in parents if isinstance(parent, dict | list)]:
+        depth += 1
+        parents = [child for parent in parents for child in (parent.values() if isinstance(parent, dict) else parent)]
+    return depth
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can hold it: not where it has the bytes of another encoding, or half a pair of UTF-16."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def shown(value: Any) -> str:
