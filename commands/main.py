@@ -101,7 +101,6 @@ def _say(message: str) -> None:
     print(f"lumiere: {_short(plain(' '.join(message.split())))}", file=sys.stderr)
 
 
-
 def _short(line: str) -> str:
     """Names and values in files may be of any length."""
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"

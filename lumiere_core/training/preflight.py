@@ -17,7 +17,7 @@ from ..runtime.memory import GIB, available_bytes
 from .files import StageFiles, start_file, text_file
 from .objectives import START_KINDS, build_network, checkpoint_kind, require_fit
 from .optimizer import require_optimizer
-from .recipe import Recipe, Stage
+from .recipe import SSR_KINDS, Recipe, Stage
 from .settings import Settings, require_same, stage_fields, stage_settings
 from .source import ClipSource
 from .state import saved_step
@@ -99,13 +99,25 @@ def _folder_width(folder: Path) -> int:
 
 def _start_outline(recipe: Recipe, stage: Stage, folder: Path, outlines: Outlines) -> STUNet | None:
     file = start_file(stage, folder)
+    if stage.start in outlines:
+        _require_alignment(stage, recipe.stage(stage.start).align_corners)
     if file is None or stage.start in outlines:
         return outlines.get(stage.start)
     if not stage.starts_from_file:
         _require_trained(file, stage.start)
     info = load_info(file)
     require_kind(info, START_KINDS, file)
+    _require_alignment(stage, info.align_corners)
     return STUNet(UNetConfig.from_dict(info.config), device="meta")
+
+
+def _require_alignment(stage: Stage, started_with: bool) -> None:
+    """Enlarged in another way, the small clip would lie elsewhere than the layers that stay frozen expect it."""
+    if stage.kind in SSR_KINDS and stage.align_corners != started_with:
+        raise ValueError(
+            f"recipe: stage {stage.name!r} must have align_corners = {str(started_with).lower()}, as what it starts "
+            f"from; got {str(stage.align_corners).lower()}."
+        )
 
 
 def _require_trained(file: Path, stage: str) -> None:

@@ -1,14 +1,19 @@
-"""What a recipe's values are held to, beyond the records' own rules."""
+"""What a recipe's values are held to, beyond the records' own rules.
+
+They are no tuples: equal ones of two classes would be one to `typing`, which keeps the annotations that it has seen.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from ..runtime.records import check_values, shown
 
 
-class Above(NamedTuple):
+@dataclass(frozen=True)
+class Above:
     """Numbers above `least`, at most `most`."""
 
     least: float
@@ -21,7 +26,8 @@ class Above(NamedTuple):
         return f"{kind} above {self.least}, at most {self.most}"
 
 
-class Below(NamedTuple):
+@dataclass(frozen=True)
+class Below:
     """Numbers from `least` on, below `most`."""
 
     least: float
@@ -34,7 +40,8 @@ class Below(NamedTuple):
         return f"{kind} from {self.least} to below {self.most}"
 
 
-class Items(NamedTuple):
+@dataclass(frozen=True)
+class Items:
     """Lists of so many entries."""
 
     least: int
@@ -47,7 +54,8 @@ class Items(NamedTuple):
         return f"{kind}, with {self.least} to {self.most} entries"
 
 
-class Weights(NamedTuple):
+@dataclass(frozen=True)
+class Weights:
     """Tables of numbers above 0."""
 
     most: float
@@ -59,7 +67,8 @@ class Weights(NamedTuple):
         return f"{kind} of numbers above 0, at most {self.most}"
 
 
-class FileStem(NamedTuple):
+@dataclass(frozen=True)
+class FileStem:
     """Texts that a file's name can begin with, in a folder that they do not lead out of."""
 
     longest: int = 200  # bytes, of the 255 that file systems allow

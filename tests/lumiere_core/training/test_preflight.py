@@ -159,3 +159,36 @@ def test_a_rehearsal_finds_it_before_it_takes_a_step(recipe, monkeypatch):
     monkeypatch.setattr(StageRun, "train_step", lambda *_: pytest.fail("a step was taken"))
     with pytest.raises(ValueError, match="'large' must have in_channels = 6"):
         next(rehearse(small, world_sources(small), device="cpu"))
+
+
+INFLATED = """
+[[stage]]
+name = "larger"
+kind = "ssr"
+start = "large"
+size = 32
+align_corners = true
+learning_rate = 5e-3
+[stage.network]
+attention_head_dim = 8
+embedding_dim = 8
+[[stage.phase]]
+steps = 1
+batch = 1
+frames = 3
+"""
+
+
+def test_a_stage_enlarges_the_small_clip_as_the_network_that_it_starts_from(recipe, tmp_path, tiny):
+    """In another alignment its frozen layers would see all things in other places. The file's is true, as IF's is."""
+    from_file = INFLATED.replace('"large"', f'"{tiny.ssr}"')
+    look = '[[stage]]\nname = "look"'
+    for stage, right in ((from_file, "true"), (INFLATED, "false")):
+        right_one, wrong_one = (
+            stage.replace("= true", f"= {a}") for a in (right, "false" if right == "true" else "true")
+        )
+        with pytest.raises(Begun):
+            start(recipe(look, right_one + look), tmp_path / "right")
+        with pytest.raises(ValueError, match=f"'larger' must have align_corners = {right}, as what it starts from"):
+            start(recipe(look, wrong_one + look), tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()

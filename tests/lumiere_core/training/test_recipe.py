@@ -92,7 +92,7 @@ WRONG_VALUES = [
     ("spinning = 3", "spinning = nan", "'clips': motions must be a table of numbers .*; got {'spinning': nan}"),
     ("halve = true", "halve = 1", "'clips', network: halve must be true or false; got 1"),
     ("position = true", "position = []", "network: position must be true or false"),
-    ("guidance = 3.0", 'guidance = "high"', "'clips', info: guidance must be a number from 0.0 to 100.0; got 'high'"),
+    ("guidance = 3.0", 'guidance = "high"', "'clips', info: guidance must be a number from 0 to 100; got 'high'"),
     ("steps = 25", "steps = 0", "'clips', info: steps must be a whole number from 1 to 1000; got 0"),
     ('sampler = "dpmpp_2m"', "sampler = []", "info: sampler must be one of euler, .*"),
     ("loop = false", 'loop = "no"', "info: loop must be true or false; got 'no'"),

@@ -455,7 +455,7 @@ def test_bad_input_of_train_style_is_one_line(command, tiny, pictures, tmp_path)
             (pictures, "--output", output, *base, "--learning-rate", 0),
             "learning_rate must be a number above 0.*; got 0",
         ),
-        ((pictures, "--output", output, *base, "--seed", -1), "seed must be a whole number from 0 to .*; got -1"),
+        ((pictures, "--output", output, *base, "--seed", -1), "a seed is a whole number from 0 to .*; got '-1'"),
         ((pictures, "--output", output, *base, "--precision", "fp8"), "invalid choice: 'fp8'"),
         ((pictures, *base), "the following arguments are required: --output"),
     ]
@@ -545,6 +545,7 @@ def test_training_a_character_writes_a_style_that_says_its_name(engine, characte
 
 @pytest.mark.filterwarnings("ignore:The prompt has")  # the tiny encoder reads 32 tokens
 def test_a_character_is_learned(engine, cutouts, tiny, tmp_path):
+    """Told by the same batches before and after, which are none of those that it learns from."""
     recipe = character_recipe(
         cutouts, "zorp", tmp_path / "a.safetensors", tiny.t2i, rank=4, steps=80, batch=8, learning_rate=2e-2
     )
