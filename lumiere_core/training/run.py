@@ -43,7 +43,8 @@ def train(
 ) -> list[Path]:
     """Train the stages of a recipe in order; each writes `<folder>/<stage>.safetensors` when it is done.
 
-    A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU.
+    A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU,
+    if it runs as many threads again.
     sources: what a stage learns from; the default knows folders of images only. stages: only these.
     device: cpu, cuda...; None takes what accelerate finds. precision: bf16 (autocast), no, or auto: bf16 but on CPUs,
     where its backward pass is slower. compile: torch.compile the network (needs a C++ compiler on CPUs). workers:
