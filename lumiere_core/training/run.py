@@ -47,9 +47,10 @@ def train(
 ) -> list[Path]:
     """Train the stages of a recipe in order; each writes `<folder>/<stage>.safetensors` when it is done.
 
-    A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU; what
-    it has not come to, steps and phases, may change meanwhile. Raises ValueError, before the first stage begins, for
-    what would stop one of them: bad input, another process in the folder, a recipe that has changed.
+    A finished stage is skipped, a killed one goes on where it was last saved, with bit-identical results on a CPU if it
+    runs as many threads again; what it has not come to, steps and phases, may change meanwhile. Raises ValueError,
+    before the first stage begins, for what would stop one of them: bad input, another process in the folder, a recipe
+    that has changed.
     sources: what a stage learns from; the default knows folders of images only. stages: only these.
     device: cpu, cuda, cuda:1...; None takes what accelerate finds. precision: bf16 (autocast), no, or auto: bf16 but on
     CPUs, where its backward pass is slower. compile: torch.compile the network (needs a C++ compiler on CPUs). workers:

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import save_file
 
 from lumiere_video.lumiere_core.checkpoints.bundled import BASE, SSR, bundled_weights
-from lumiere_video.lumiere_core.checkpoints.format import load_checkpoint, load_stunet, save_checkpoint
+from lumiere_video.lumiere_core.checkpoints.format import METADATA_KEY, load_checkpoint, load_stunet, save_checkpoint
 from lumiere_video.lumiere_core.networks import STUNet, text_to_image, widen_input
 from lumiere_video.lumiere_core.style import load_style, stylize
 
+DAMAGED = "damaged.safetensors"  # its metadata are nested so deeply that no JSON reader follows
 NO_TEXT, BROKEN = "no-text.safetensors", "broken.safetensors"
 RESIDUAL = "residual-ssr.safetensors"  # the bundled SSR, said to predict the residual, and not aligned as IF's
 LORAS = {BASE: "lora-base.safetensors", SSR: "lora-ssr.safetensors"}
@@ -37,6 +38,7 @@ def write_models(models: Path) -> None:
     save_checkpoint(models / "lumiere" / BROKEN, broken, info)
     info, tensors = load_checkpoint(bundled_weights(SSR))
     save_checkpoint(models / "lumiere" / RESIDUAL, tensors, replace(info, prediction="residual", align_corners=False))
+    save_file({"x": torch.zeros(1)}, models / "lumiere" / DAMAGED, {METADATA_KEY: "[" * 100_000 + "]" * 100_000})
     (models / "loras").mkdir()
     for network, name in LORAS.items():
         weight = load_checkpoint(bundled_weights(network))[1][f"{LORA_TENSOR}.weight"]

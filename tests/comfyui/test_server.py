@@ -12,7 +12,7 @@ from statistics import median
 import pytest
 from comfyui_client import Client, Outcome, Refused
 from comfyui_graphs import BASE, SSR, Graph, LumiereGraph
-from comfyui_models import BROKEN, DIFFERENCE, FULL, NO_TEXT, RESIDUAL
+from comfyui_models import BROKEN, DAMAGED, DIFFERENCE, FULL, NO_TEXT, RESIDUAL
 from comfyui_server import PACK_FOLDER, ROOT
 from PIL import Image
 
@@ -71,6 +71,12 @@ def test_bundled_checkpoints_and_those_of_the_model_folder_are_listed_by_kind(ob
     assert SSR not in choices(object_info, "LumiereLoadSTUNet", "checkpoint")
     unknown = {FULL, DIFFERENCE}  # files that do not say what they are
     assert choices(object_info, "LumiereLoadSSR", "checkpoint") == {SSR, RESIDUAL, *unknown}
+
+
+def test_a_damaged_checkpoint_hides_itself_alone(server, object_info):
+    for node, name in (("LoadSTUNet", "checkpoint"), ("LoadSSR", "checkpoint"), ("StyleWeightInterpolate", "style")):
+        assert DAMAGED not in choices(object_info, f"Lumiere{node}", name)
+    assert f"{DAMAGED}: the metadata key 'lumiere' is not what this pack writes" in server.log
 
 
 def choices(object_info: dict, node: str, name: str) -> set[str]:
