@@ -11,7 +11,7 @@ from ..runtime.records import Choice, Range
 from .values import Above, Below, Items, check_table
 
 WIDEST = 2**16
-MOST_LAYERS, MOST_LEVELS = 64, 12
+MOST_LAYERS, MOST_LEVELS = 32, 8
 BYTES = 256 + 3  # what the byte-level tokenizer gives: padding, end, unknown, and the bytes
 Width = Annotated[int, Range(1, WIDEST)]
 Layers = Annotated[int, Range(1, MOST_LAYERS)]

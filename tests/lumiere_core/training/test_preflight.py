@@ -75,7 +75,7 @@ def test_a_right_recipe_begins_with_its_first_stage(recipe, tmp_path, old, new):
         ("patch = 2", "out_channels = 6", "'stills' must have out_channels = 3, as no other networks .*; got 6"),
         ("patch = 2", "noise_level_embedding = true", "'stills' must have noise_level_embedding = False"),
         ("channels = [8, 32]\nattention = [false, true]\nattention_head_dim = 8\nnorm_groups = 4\ntext_dim = 32\nin_",
-         "channels = [65536, 65536]\nlayers = 64\nattention = [true, true]\nattention_head_dim = 8\nnorm_groups = 4\n"
+         "channels = [65536, 65536]\nlayers = 32\nattention = [true, true]\nattention_head_dim = 8\nnorm_groups = 4\n"
          "text_dim = 32\nin_", "'large', network: its weights alone need .* GiB of memory; .* Use fewer channels"),
         ('images = "pictures"', 'images = "nowhere"', "nowhere: no such folder. Give one with pictures"),
         ('character = "zorp"', f'character = "{"z" * 50}"', "what prompts will call it must have 1 to 40 letters"),
