@@ -12,6 +12,7 @@ from .sampler import STUNetSampler
 from .style import StyleWeightInterpolate
 from .super_resolution import SSRConditioning, TemporalMultiDiffusionSSR
 from .text import TextEncode
+from .timeline import timeline
 from .transparency import RemovePlainBackground
 
 NODES = (
@@ -35,6 +36,7 @@ NODES = (
 class LumiereExtension(host.ComfyExtension):
     async def on_load(self) -> None:
         host.register_model_folder()
+        host.serve("/lumiere/timeline", timeline)
 
     async def get_node_list(self):
         return list(NODES)

@@ -3,10 +3,11 @@
 Both hosts offer the same names:
 
 io: the classes of which schemas are made. ComfyExtension: what a pack's list of nodes derives from.
-register_model_folder(): make the model folder known. checkpoint_names(kinds): files to choose from, bundled ones too.
-checkpoint_path(name): where such a file lies. input_file(name): where a file of
-the input folder lies. load_model(path, kinds, dtype) -> MODEL. load_text_encoder(path) -> CLIP, or None where the
-checkpoint names no encoder, or none that is there. encode_text(clip, text) -> CONDITIONING.
+register_model_folder(): make the model folder known. serve(path, answer): answer the front end, where there is one.
+checkpoint_names(kinds): files to choose from, bundled ones too. checkpoint_path(name): where such a file lies.
+input_file(name): where a file of the input folder lies. load_model(path, kinds, dtype) -> MODEL.
+load_text_encoder(path) -> CLIP, or None where the checkpoint names no encoder, or none that is there.
+encode_text(clip, text) -> CONDITIONING.
 model_info(model, kinds) -> CheckpointInfo; a MODEL of another kind is an error.
 apply_style(model, style, alpha) -> MODEL: another one, whose spatial weights are blended with the style's when they are
 needed; warns of what the style's plan notes.

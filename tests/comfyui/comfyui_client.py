@@ -78,7 +78,7 @@ class Client:
 
     def __init__(self, port: int):
         self.id = uuid.uuid4().hex
-        self._address = f"http://127.0.0.1:{port}"
+        self.address = f"http://127.0.0.1:{port}"
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self._events: queue.Queue[Event] = queue.Queue()
         self._socket = WebSocket("127.0.0.1", port, f"/ws?clientId={self.id}")
@@ -157,7 +157,7 @@ class Client:
         self._post_bytes("/upload/image", content, f"multipart/form-data; boundary={boundary}")
 
     def get(self, path: str, **query: str) -> bytes:
-        url = f"{self._address}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+        url = f"{self.address}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
         with self._opener.open(url, timeout=PATIENCE) as answer:
             return answer.read()
 
@@ -168,7 +168,7 @@ class Client:
         return self._post_bytes(path, json.dumps(data).encode(), "application/json")
 
     def _post_bytes(self, path: str, data: bytes, content_type: str) -> bytes:
-        request = urllib.request.Request(f"{self._address}{path}", data, {"Content-Type": content_type})
+        request = urllib.request.Request(f"{self.address}{path}", data, {"Content-Type": content_type})
         with self._opener.open(request, timeout=PATIENCE) as answer:
             return answer.read()
 

@@ -51,12 +51,23 @@ def copy_pack(target: Path) -> Path:
 
 @contextmanager
 def running_server(checkout: Path, python: str, folder: Path, options: Sequence[str] = ()) -> Iterator[Server]:
-    """Start ComfyUI on a free port, with `options` after the usual ones; end it with the context."""
+    """Start ComfyUI with the pack under an odd name, the probe pack, models and files for the tests to load."""
+    write_models(folder / "models")
+    shutil.copytree(PROBE_PACK, folder / "custom_nodes" / PROBE_PACK.name)
+    with bare_server(checkout, python, folder, PACK_FOLDER, options) as server:
+        for file in sorted(MEDIA.glob("*")):
+            server.client.upload(file)
+        yield server
+
+
+@contextmanager
+def bare_server(checkout: Path, python: str, folder: Path, pack: str, options: Sequence[str] = ()) -> Iterator[Server]:
+    """Start ComfyUI on a free port with nothing but the pack, with `options` after the usual ones; end it with the
+    context.
+    """
     for name in ("user", "input", "output", "temp"):
         (folder / name).mkdir(parents=True)
-    write_models(folder / "models")
-    copy_pack(folder / "custom_nodes" / PACK_FOLDER)
-    shutil.copytree(PROBE_PACK, folder / "custom_nodes" / PROBE_PACK.name)
+    copy_pack(folder / "custom_nodes" / pack)
     port = free_port()
     command = [python, str(checkout / "main.py"), "--cpu", "--disable-api-nodes", "--base-directory", str(folder)]
     command += ["--database-url", "sqlite:///:memory:", "--port", str(port), *options]
@@ -67,8 +78,6 @@ def running_server(checkout: Path, python: str, folder: Path, options: Sequence[
         await_start(process, port, folder)
         client = Client(port)
         try:
-            for file in sorted(MEDIA.glob("*")):
-                client.upload(file)
             yield Server(process, folder, client, read_log(folder))
         finally:
             client.close()

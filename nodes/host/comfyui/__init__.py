@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .files import checkpoint_names, checkpoint_path, input_file, register_model_folder
 from .model import load_model, model_info
 from .preview import shown_clip
+from .routes import serve
 from .sampling import placed, progress, sample_video
 from .style import apply_style
 from .text import encode_text, load_text_encoder
@@ -24,5 +25,6 @@ __all__ = [
     "progress",
     "register_model_folder",
     "sample_video",
+    "serve",
     "shown_clip",
 ]

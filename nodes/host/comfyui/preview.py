@@ -52,7 +52,10 @@ class Previews:
 
 
 def shown_clip(frames: torch.Tensor, fps: float) -> dict:
-    """Keywords of a node's output that leave the finished clip (T, H, W, 3) playing in the node."""
+    """Keywords of a node's output that leave the finished clip (T, H, W, 3) playing in the node.
+
+    Its timeline (web/timeline.js) takes the number of frames from there where the graph does not tell.
+    """
     pixels, rate = excerpt(frames, fps, SHOWN_SIDE, SHOWN_FRAMES)
     saved = ui.ImageSaveHelper.save_animated_webp(
         torch.from_numpy(pixels).float() / 255,
@@ -64,4 +67,5 @@ def shown_clip(frames: torch.Tensor, fps: float) -> dict:
         quality=90,
         method=0,
     )
-    return {"ui": ui.SavedImages([saved], is_animated=len(pixels) > 1)}
+    images = ui.SavedImages([saved], is_animated=len(pixels) > 1).as_dict()
+    return {"ui": {**images, "lumiere_frames": [len(frames)]}}

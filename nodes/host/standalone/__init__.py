@@ -12,6 +12,7 @@ from .models import (
     load_text_encoder,
     model_info,
     register_model_folder,
+    serve,
 )
 from .sampling import placed, progress, sample_video, shown_clip
 
@@ -30,5 +31,6 @@ __all__ = [
     "progress",
     "register_model_folder",
     "sample_video",
+    "serve",
     "shown_clip",
 ]

@@ -76,6 +76,10 @@ def register_model_folder() -> None:
     """Nothing to make known: folders come with the settings."""
 
 
+def serve(path: str, answer) -> None:
+    """Nothing to answer: there is no front end."""
+
+
 def checkpoint_names(kinds: tuple[str, ...]) -> list[str]:
     """Names of the files of these kinds, and of those whose kind cannot be told, sorted; "sub/file" in subfolders.
 
