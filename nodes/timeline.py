@@ -1,7 +1,7 @@
 """What a sampler's timeline shows: the clip's frames, the windows that cover them, and what is given of it.
 
-The front end asks for it while a graph is edited (web/timeline.js). It comes from the same plan and the same conditions as
-the run.
+The front end asks for it while a graph is edited (web/timeline.js). It comes from the same plan and the same conditions
+as the run.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from lumiere_video.evaluation.tasks import TASKS
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/*.md"))
 CODE = ("commands", "evaluation", "lumiere_core", "nodes", "runner", "world")
-FOLDERS = (*CODE, "benchmarks", "docs", "locales", "tests", "web", "workflows")
+FOLDERS = (*CODE, "benchmarks", "docs", "locales", "subgraphs", "tests", "web", "workflows")
 OLD_NAMES = "## What moved"  # the part of architecture.md that speaks of files that are no more
 
 every_document = pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)

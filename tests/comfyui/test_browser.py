@@ -15,7 +15,8 @@ sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.comfyui
 
 PACK = "lumiere-video"
-TEMPLATES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+TEMPLATES = sorted(path.stem for path in (ROOT / "workflows" / "api").glob("*.json"))
+BLUEPRINTS = sorted(path.stem for path in (ROOT / "subgraphs").glob("*.json"))
 SAMPLERS = ("LumiereSTUNetSampler", "LumiereTemporalMultiDiffusionSSR")
 LEAST_ZOOM = 0.57  # below, the front end draws no text
 PATIENCE = 900  # seconds for one run, on a slow and busy machine
@@ -61,6 +62,16 @@ class Browser:
 
     def queued(self) -> int:
         return self.page.evaluate(QUEUED)
+
+    def wait_for_the_run(self) -> None:
+        self.wait(self.queued, "the job")
+        self.wait(lambda: not self.queued(), "its end")
+        self.page.wait_for_timeout(1000)
+
+    @staticmethod
+    def saved(server) -> set:
+        """The files that were saved until now."""
+        return {path for path in (server.folder / "output").rglob("*") if path.is_file()}
 
     def wait(self, wanted, what: str):
         deadline = time.monotonic() + PATIENCE
@@ -119,14 +130,11 @@ def test_a_template_opens_readable_and_without_red_nodes(browser, template):
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_one_click_runs_a_template(browser, empty_server, template):
-    output = empty_server.folder / "output" / "lumiere"
-    before = set(output.glob("*"))
+    before = browser.saved(empty_server)
     browser.open(template)
     browser.click_run()
-    browser.wait(browser.queued, "the job")
-    browser.wait(lambda: not browser.queued(), "its end")
-    browser.page.wait_for_timeout(1000)
-    assert set(output.glob("*")) > before
+    browser.wait_for_the_run()
+    assert browser.saved(empty_server) > before
     assert not [node["type"] for node in browser.nodes() if node["red"]]
     assert all(sampler["animated"] and sampler["pictures"] for sampler in browser.samplers())
     assert not browser.errors
@@ -167,3 +175,57 @@ def test_the_clip_plays_while_it_forms(browser, renderer):
     assert "acTL" in browser.page.evaluate("() => window.previewed")  # it is an animated PNG
     browser.wait(lambda: not browser.queued(), "the run's end")
     browser.page.evaluate(setting, False)
+
+
+@pytest.mark.parametrize(
+    "app, inputs",
+    [("text_to_video", ["Prompt", "Seed", "Frames"]), ("image_to_video", ["Sample picture", "Your own picture"])],
+)
+def test_an_app_shows_its_inputs_and_runs(browser, empty_server, app, inputs):
+    browser.open(f"{app}.app")
+    shown = browser.page.locator("body").inner_text()
+    assert all(name in shown for name in inputs)
+    before = browser.saved(empty_server)
+    browser.page.evaluate("() => app.queuePrompt(0)")  # a tour of the front end's own lies over its button
+    browser.wait_for_the_run()
+    assert browser.saved(empty_server) > before
+    assert not browser.errors
+
+
+# Puts a blueprint onto an empty canvas, as the node library does, and what saves its video and brings a clip beside it.
+PLACE = """async ([name, frames]) => {
+    const all = await (await fetch("/global_subgraphs")).json();
+    const [id] = Object.entries(all).find(([, entry]) => entry.name === name);
+    const { data } = await (await fetch(`/global_subgraphs/${id}`)).json();
+    await app.loadGraphData(JSON.parse(data));
+    const [blueprint] = app.graph.nodes;
+    const add = (type) => { const node = LiteGraph.createNode(type); app.graph.add(node); return node; };
+    blueprint.connect(0, add("SaveVideo"), 0);
+    const slot = blueprint.inputs.findIndex((input) => ["image", "video"].includes(input.name));
+    if (slot >= 0) {
+        const media = add("LumiereSampleMedia");
+        const image = blueprint.inputs[slot].name === "image";
+        media.widgets.find((widget) => widget.name === "sample").value = image ? "picture" : "small video";
+        const video = add("CreateVideo");
+        if (image) media.connect(0, blueprint, slot);
+        else { media.connect(0, video, 0); video.connect(0, blueprint, slot); }
+        if (image) app.graph.remove(video);
+    }
+    for (const widget of blueprint.widgets) if (widget.name in frames) widget.value = frames[widget.name];
+}"""
+
+
+@pytest.mark.parametrize("blueprint", BLUEPRINTS)
+def test_a_blueprint_is_in_the_library_runs_and_is_kept(browser, empty_server, blueprint):
+    browser.open("base_only")
+    few = {"frames": 8, "steps": 2}
+    browser.page.evaluate(PLACE, [blueprint, few])
+    widgets = "() => app.graph.nodes[0].widgets.map((widget) => [widget.name, widget.value])"
+    before, values = browser.saved(empty_server), browser.page.evaluate(widgets)
+    assert ["steps", 2] in values
+    browser.page.evaluate("() => app.queuePrompt(0)")
+    browser.wait_for_the_run()
+    assert browser.saved(empty_server) > before
+    browser.page.evaluate("async () => await app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())))")
+    assert browser.page.evaluate(widgets) == values
+    assert not browser.errors

@@ -30,7 +30,7 @@ NODES = {
     "LumiereLatentToFrames",
 }
 API_WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
-UI_WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+UI_WORKFLOWS = [ROOT / "workflows" / file.name for file in API_WORKFLOWS]
 QUICK = {
     "LumiereSTUNetSampler": {"frames": 8, "steps": 2},
     "LumiereEmptyPixelVideo": {"frames": 8},

@@ -13,7 +13,8 @@ from lumiere_video.nodes.sample_media import SAMPLES
 from lumiere_video.runner.run import list_settable, run_workflow
 
 FOLDER = Path(__file__).parents[2] / "workflows"
-WORKFLOWS = sorted(FOLDER.glob("*.json"))
+APPS = sorted(FOLDER.glob("*.app.json"))
+WORKFLOWS = sorted(set(FOLDER.glob("*.json")) - set(APPS))
 COMFYUI_ONLY = {"ksampler"}
 STANDALONE = [path for path in WORKFLOWS if path.stem not in COMFYUI_ONLY]
 OURS = {node.define_schema().node_id for node in NODES}
@@ -38,7 +39,8 @@ def by_name(path: Path) -> str:
 
 def test_every_workflow_comes_in_both_forms_with_a_thumbnail():
     names = {path.stem for path in WORKFLOWS}
-    assert names == {path.stem for path in (FOLDER / "api").glob("*.json")} == {p.stem for p in FOLDER.glob("*.jpg")}
+    assert names == {path.stem for path in (FOLDER / "api").glob("*.json")}
+    assert names | {path.stem for path in APPS} == {path.stem for path in FOLDER.glob("*.jpg")}
     assert names == {
         "base_only",
         "cinemagraph",
@@ -56,6 +58,19 @@ def test_every_workflow_comes_in_both_forms_with_a_thumbnail():
     for thumbnail in FOLDER.glob("*.jpg"):
         with Image.open(thumbnail) as image:
             assert min(image.size) >= 256 and thumbnail.stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("path", APPS, ids=by_name)
+def test_an_app_is_its_workflow_opened_as_one(path):
+    app = load(path)
+    extra = app["extra"]
+    assert extra.pop("linearMode") is True
+    assert app == load(path.with_name(path.name.replace(".app.", ".")))
+    nodes = {node["id"]: node for node in app["nodes"]}
+    for node, widget in extra["linearData"]["inputs"]:
+        (shown,) = (entry for entry in nodes[node]["inputs"] if entry["name"] == widget)
+        assert shown["label"][0].isupper() and "_" not in shown["label"]
+    assert [nodes[node]["type"] for node in extra["linearData"]["outputs"]] == ["SaveVideo"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=by_name)
