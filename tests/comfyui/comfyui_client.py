@@ -87,10 +87,14 @@ class Client:
     def object_info(self) -> dict:
         return json.loads(self.get("/object_info"))
 
-    def queue(self, prompt: dict) -> str:
-        """Queue a prompt in API form and return its id. Raises Refused where validation rejects any of it."""
+    def queue(self, prompt: dict, extra_data: dict | None = None) -> str:
+        """Queue a prompt in API form and return its id. Raises Refused where validation rejects any of it.
+
+        extra_data: what the front end sends along, such as the canvas's form of the graph.
+        """
         try:
-            answer = json.loads(self._post("/prompt", {"prompt": prompt, "client_id": self.id}))
+            queued = {"prompt": prompt, "client_id": self.id, "extra_data": extra_data or {}}
+            answer = json.loads(self._post("/prompt", queued))
         except urllib.error.HTTPError as error:
             if error.code != 400:
                 raise
@@ -109,7 +113,7 @@ class Client:
                 raise TimeoutError(f"prompt {prompt_id} has not ended within {PATIENCE} s") from None
             if event.kind == "closed":
                 raise ConnectionError("the server closed the websocket")
-            if event.kind == "preview" or event.data.get("prompt_id") == prompt_id:
+            if event.kind == "preview" or event.data.get("prompt_id", prompt_id) == prompt_id:  # other packs name none
                 yield event
                 if event.kind == "executing" and event.data["node"] is None:  # after the ending, and after the history
                     return

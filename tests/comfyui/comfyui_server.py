@@ -49,6 +49,12 @@ def copy_pack(target: Path) -> Path:
     return Path(shutil.copytree(ROOT, target, ignore=ignored))
 
 
+def other_packs() -> list[Path]:
+    """Node packs of other people that the tests' server is to have beside ours."""
+    folder = os.environ.get("COMFYUI_PACKS")
+    return sorted(path for path in Path(folder).iterdir() if path.is_dir()) if folder else []
+
+
 @contextmanager
 def running_server(checkout: Path, python: str, folder: Path, options: Sequence[str] = ()) -> Iterator[Server]:
     """Start ComfyUI on a free port, with `options` after the usual ones; end it with the context."""
@@ -57,6 +63,8 @@ def running_server(checkout: Path, python: str, folder: Path, options: Sequence[
     write_models(folder / "models")
     copy_pack(folder / "custom_nodes" / PACK_FOLDER)
     shutil.copytree(PROBE_PACK, folder / "custom_nodes" / PROBE_PACK.name)
+    for pack in other_packs():
+        shutil.copytree(pack, folder / "custom_nodes" / pack.name)
     port = free_port()
     command = [python, str(checkout / "main.py"), "--cpu", "--disable-api-nodes", "--base-directory", str(folder)]
     command += ["--database-url", "sqlite:///:memory:", "--port", str(port), *options]
