@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from .diffusion.options import UNSAID, SamplingOptions
 from .networks import STUNet
 from .runtime.devices import resolve_device, resolve_dtype
 from .runtime.memory import available_bytes, clear_out_of_memory, require_clip_memory
+from .runtime.notices import warn
 from .sampling import SamplingPlan, plan_sampling, run_on, sample_base, super_resolve
 from .style import Style, stylize
 from .video.tensors import check_frames, frames_to_video, video_to_frames
@@ -278,14 +278,14 @@ def _warn_of_unknown_words(info: CheckpointInfo, prompt: str) -> None:
     cast = info.training.get("cast", {})
     warning = check_prompt(prompt, cast.get("words", []), cast.get("phrases", []))
     if warning is not None:
-        warnings.warn(warning, stacklevel=3)
+        warn(warning)
 
 
 def _check_seed(seed: int) -> None:
     check_seed(seed)
     if seed >= SEEDS_THAT_DIFFER:
         same = seed % SEEDS_THAT_DIFFER
-        warnings.warn(f"seed {seed} draws what {same} draws: only the low 32 bits count, as in ComfyUI.", stacklevel=3)
+        warn(f"seed {seed} draws what {same} draws: only the low 32 bits count, as in ComfyUI.")
 
 
 def _encode(models: list[Model], prompt: str, negative: str) -> dict[TextEncoder, torch.Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +39,7 @@ from .diffusion import (
 )
 from .networks import STUNet
 from .runtime.memory import is_out_of_memory, network_bytes
+from .runtime.notices import warn
 from .runtime.out_of_memory import halve_on_out_of_memory
 
 TEXT_ONLY = (
@@ -230,7 +230,7 @@ def known_channels(
         )
     if not hears_condition(info.config["in_channels"]):
         if condition is not None:
-            warnings.warn(TEXT_ONLY, stacklevel=3)
+            warn(TEXT_ONLY)
         return {}
     if condition is None:
         return {"condition": torch.zeros(1, CONDITION_CHANNELS, *shape[2:])}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from .checkpoints.format import UntoldKind, load_info, load_tensors
 from .networks import STUNet
 from .networks.inflation import TEMPORAL_PREFIX
+from .runtime.notices import warn
 
 LARGEST_ALPHA = 2.0
 DEFAULT_ALPHA = 0.5
@@ -208,7 +208,7 @@ def stylize(network: STUNet, style: Style, alpha: float) -> STUNet:
     """
     plan = plan_style(style, network.state_dict(), alpha)
     for note in plan.notes:
-        warnings.warn(note, stacklevel=2)
+        warn(note)
     return plan.apply(network)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import contextmanager
 
 import torch
 
 from ..lumiere_core.checkpoints.format import CheckpointInfo
 from ..lumiere_core.conditioning.given import Condition
+from ..lumiere_core.runtime.notices import warn
 
 GIVEN = (
     "lumiere_given"  # BuildConditioningMask's `Given` on a conditioning: pictures of any size, for the SSR to fit anew
@@ -17,7 +17,7 @@ GIVEN = (
 
 @contextmanager
 def named(node: str):
-    """Put the node's name before the ValueErrors that come from within; a decorator of `execute`, too."""
+    """Put the node's name before the ValueErrors that come from within."""
     try:
         yield
     except ValueError as error:
@@ -88,7 +88,7 @@ def one_text(conditioning: list, name: str) -> torch.Tensor:
     ((text, extra),) = conditioning
     ignored = [key for key in CORE_ONLY if extra.get(key) is not None]
     if ignored:
-        warnings.warn(f"{name}: {', '.join(ignored)} of the conditioning has no effect here.", stacklevel=3)
+        warn(f"{name}: {', '.join(ignored)} of the conditioning has no effect here.")
     return text
 
 

@@ -9,8 +9,9 @@ from ..lumiere_core.diffusion.options import LARGEST_SIDE, LONGEST_CLIP
 from ..lumiere_core.runtime.memory import require_frames_memory
 from ..lumiere_core.video.tensors import video_to_frames
 from . import inputs
-from .checks import frames_of_images, named, video_of_latent
+from .checks import frames_of_images, video_of_latent
 from .host import io
+from .running import running
 
 
 class EmptyPixelVideo(io.ComfyNode):
@@ -34,7 +35,7 @@ class EmptyPixelVideo(io.ComfyNode):
         )
 
     @classmethod
-    @named("EmptyPixelVideo")
+    @running("EmptyPixelVideo")
     def execute(cls, frames, width, height) -> io.NodeOutput:
         require_frames_memory("A clip", frames, height, width)
         return io.NodeOutput({"samples": torch.zeros(1, 3, frames, height, width)})
@@ -60,7 +61,7 @@ class FramesToLatent(io.ComfyNode):
         )
 
     @classmethod
-    @named("FramesToLatent")
+    @running("FramesToLatent")
     def execute(cls, images, width=0, height=0, fit="crop") -> io.NodeOutput:
         frames = frames_of_images(images)
         size = height or frames.shape[1], width or frames.shape[2]
@@ -81,7 +82,7 @@ class LatentToFrames(io.ComfyNode):
         )
 
     @classmethod
-    @named("LatentToFrames")
+    @running("LatentToFrames")
     def execute(cls, latent) -> io.NodeOutput:
         video = video_of_latent(latent)
         return io.NodeOutput(video_to_frames(video).clamp(0, 1))

@@ -8,9 +8,10 @@ from ..lumiere_core.diffusion.options import LONGEST_CLIP, SamplingOptions
 from ..lumiere_core.sampling import plan_sampling
 from ..lumiere_core.video.tensors import video_to_frames
 from . import host, inputs
-from .checks import check_conditioning, chosen, named, video_of_latent
+from .checks import check_conditioning, chosen, video_of_latent
 from .host import io
 from .loaders import BASE_KINDS
+from .running import running
 
 NAME = "STUNetSampler"
 
@@ -71,7 +72,7 @@ class STUNetSampler(io.ComfyNode):
         )
 
     @classmethod
-    @named(NAME)
+    @running(NAME)
     def execute(
         cls, model, positive, negative, seed, steps, cfg, sampler, scheduler, denoise, frames, width, height,
         keep_known, window, overlap, fuse, loop, latent=None,

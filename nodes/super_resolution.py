@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 
 from ..lumiere_core.conditioning.given import Condition
 from ..lumiere_core.diffusion.options import SamplingOptions
 from ..lumiere_core.runtime.memory import require_frames_memory
+from ..lumiere_core.runtime.notices import warn
 from ..lumiere_core.sampling import SamplingPlan, plan_sampling, super_resolve
 from ..lumiere_core.video.tensors import frames_to_video, video_to_frames
 from . import host, inputs
-from .checks import GIVEN, check_conditioning, chosen, frames_of_images, named, one_text, with_values
+from .checks import GIVEN, check_conditioning, chosen, frames_of_images, one_text, with_values
 from .host import io
 from .loaders import SSR_KINDS
 from .masks import change_mask
+from .running import running
 
 NAME = "TemporalMultiDiffusionSSR"
 
@@ -53,7 +53,7 @@ class SSRConditioning(io.ComfyNode):
         )
 
     @classmethod
-    @named("SSRConditioning")
+    @running("SSRConditioning")
     def execute(cls, positive, negative, images, scale, noise_level) -> io.NodeOutput:
         low_res = frames_to_video(frames_of_images(images))
         values = {"lumiere_low_res": low_res, "lumiere_scale": scale, "lumiere_noise_level": chosen(noise_level, -1)}
@@ -101,7 +101,7 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
         )
 
     @classmethod
-    @named(NAME)
+    @running(NAME)
     def execute(
         cls, model, positive, negative, images, seed, steps, cfg, sampler, scheduler, window, overlap, fuse, loop,
         noise_level, tile, tile_overlap, original=None, mask=None,
@@ -158,10 +158,9 @@ def _given(positive: list, plan: SamplingPlan) -> Condition | None:
         return None
     frames, height = extra["concat_latent_image"].shape[2:4]
     if frames != plan.frames:
-        warnings.warn(
+        warn(
             f"positive says what is given of {frames} frames, and images has {plan.frames}: nothing of it is kept. "
-            "Wire the clip that was sampled with it, or a prompt alone.",
-            stacklevel=2,
+            "Wire the clip that was sampled with it, or a prompt alone."
         )
         return None
     return given.at_full_size(plan.frames, (plan.height, plan.width), max(1, plan.height // height))

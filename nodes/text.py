@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from . import host, inputs
-from .checks import named
 from .host import io
+from .running import running
 
 
 class TextEncode(io.ComfyNode):
@@ -39,7 +39,7 @@ class TextEncode(io.ComfyNode):
         )
 
     @classmethod
-    @named("TextEncode")
+    @running("TextEncode")
     def execute(cls, text, clip=None) -> io.NodeOutput:
         if clip is None:
             raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..checkpoints.format import CheckpointInfo, check_tensors, load_checkpoint, load_exactly, require_kind
 from ..checkpoints.metadata import BYTE_LEVEL, T5_FIELDS
+from ..runtime.notices import warn
 from ..runtime.records import check_values, is_text, shown
 
 NOT_WHOLE = "not a whole T5 folder with .safetensors weights"
@@ -57,10 +57,9 @@ class TextEncoder:
         if len(ids) <= self.max_tokens:
             return
         kept = self.tokenizer.decode(ids[: self.max_tokens - 1], skip_special_tokens=True)
-        warnings.warn(
+        warn(
             f"The prompt has {len(ids)} tokens, the text encoder reads {self.max_tokens}: "
-            f"it was cut after {kept[-24:]!r}.",
-            stacklevel=4,
+            f"it was cut after {kept[-24:]!r}."
         )
 
 

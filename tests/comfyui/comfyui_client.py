@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
-PREVIEW = (1).to_bytes(4, "big")  # how a binary message with an image begins
+PREVIEW, TEXT = ((kind).to_bytes(4, "big") for kind in (1, 3))  # how binary messages with an image, with text begin
 PATIENCE = 900  # seconds for one prompt, on a slow and busy machine
 
 
@@ -49,6 +49,10 @@ class Outcome:
     def message(self) -> str:
         """Of an execution_error: what the node said."""
         return self.ending.data.get("exception_message", "").strip()
+
+    def texts(self, node: str) -> list[str]:
+        """What was shown at a node, each in place of the one before."""
+        return [event.data["text"] for event in self.of("text") if event.data["node"] == node]
 
     @property
     def cached(self) -> set[str]:
@@ -183,6 +187,10 @@ class Client:
                 if isinstance(message, bytes):
                     if message[:4] == PREVIEW:
                         self._events.put(Event(now, "preview", message[8:]))  # four bytes tell JPEG from PNG
+                    elif message[:4] == TEXT:
+                        length = int.from_bytes(message[4:8], "big")
+                        node, text = message[8 : 8 + length].decode(), message[8 + length :].decode()
+                        self._events.put(Event(now, "text", {"node": node, "text": text}))
                 else:
                     event = json.loads(message)
                     self._events.put(Event(now, event["type"], event["data"]))

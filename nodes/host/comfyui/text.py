@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,9 @@ from ....lumiere_core.checkpoints.bundled import find_text_encoder
 from ....lumiere_core.checkpoints.format import load_info
 from ....lumiere_core.conditioning.text import TextEncoder
 from ....lumiere_core.conditioning.text import load_text_encoder as load_encoder
+from ....lumiere_core.runtime.notices import warn
 from .files import FOLDER
+from .notices import noticing
 
 TOKENS = "lumiere"
 
@@ -27,7 +28,8 @@ class LumiereTokenizer:
         self.encoder = encoder
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_) -> dict:
-        ids, _ = self.encoder.tokenize([text])
+        with noticing("Lumiere text encoder"):
+            ids, _ = self.encoder.tokenize([text])
         extra = (0,) if return_word_ids else ()
         return {TOKENS: [[(token, 1.0, *extra) for token in ids[0].tolist()]]}
 
@@ -72,7 +74,7 @@ def load_text_encoder(checkpoint: Path):
     """The CLIP that a checkpoint names; None, with a warning, where it names none or the file is not there."""
     source = _text_encoder_source(load_info(checkpoint).text_encoder, checkpoint)
     if source is None:
-        logging.warning("Lumiere: no text encoder was found for %s; wire one to TextEncode.", checkpoint)
+        warn(f"no text encoder was found for {checkpoint}; wire one to TextEncode.")
         return None
     return text_encoder_clip(source)
 

@@ -13,6 +13,7 @@ from .models import (
     model_info,
     register_model_folder,
 )
+from .notices import notices
 from .sampling import placed, progress, sample_video, shown_clip
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "load_model",
     "load_text_encoder",
     "model_info",
+    "notices",
     "placed",
     "progress",
     "register_model_folder",

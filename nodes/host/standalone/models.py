@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +18,7 @@ from ....lumiere_core.checkpoints.format import UNTOLD, CheckpointInfo, kind_to_
 from ....lumiere_core.conditioning import text as text_encoders
 from ....lumiere_core.networks import STUNet
 from ....lumiere_core.runtime.devices import resolve_device, resolve_dtype
+from ....lumiere_core.runtime.notices import warn
 from ....lumiere_core.style import Style, StylePlan, plan_style
 from ...checks import check_model_kind
 
@@ -144,7 +144,7 @@ def load_text_encoder(path: Path) -> text_encoders.TextEncoder | None:
     try:
         source = bundled.find_text_encoder(name, path)
     except ValueError as error:
-        warnings.warn(str(error), stacklevel=2)
+        warn(str(error))
         return None
     device = resolve_device(settings().device)
     # A folder is a T5-XXL: half precision where the device is fast in it, and bfloat16, as float16 overflows in T5.
@@ -161,7 +161,7 @@ def apply_style(model: Model, style: Style, alpha: float) -> Model:
     """The MODEL with one more style; the given one stays as it is. Raises ValueError as `plan_style` does."""
     plan = plan_style(style, model.network.state_dict(), alpha)
     for note in plan.notes:
-        warnings.warn(note, stacklevel=2)
+        warn(note)
     return replace(model, styles=(*model.styles, plan))
 
 
