@@ -38,16 +38,27 @@ def frames_of_images(images: torch.Tensor, name: str = "images") -> torch.Tensor
     return images[..., :3].to(torch.float32)
 
 
-def video_of_latent(latent: dict) -> torch.Tensor:
-    """LATENT -> one clip (1, 3, T, H, W)."""
+def videos_of_latent(latent: dict) -> torch.Tensor:
+    """LATENT -> clips (B, 3, T, H, W), one or more."""
     samples = latent["samples"]
-    if getattr(samples, "is_nested", False) or samples.ndim != 5 or samples.shape[:2] != (1, 3) or not samples.numel():
+    if getattr(samples, "is_nested", False) or samples.ndim != 5 or samples.shape[1] != 3 or not samples.numel():
         shape = "several streams" if getattr(samples, "is_nested", False) else tuple(samples.shape)
         raise ValueError(
-            f"latent must be one pixel-space clip, (1, 3, T, H, W); got {shape}. Make it with EmptyPixelVideo "
+            f"latent must be a pixel-space clip, (1, 3, T, H, W); got {shape}. Make it with EmptyPixelVideo "
             "or FramesToLatent."
         )
     return samples.to(torch.float32)
+
+
+def video_of_latent(latent: dict) -> torch.Tensor:
+    """LATENT -> one clip (1, 3, T, H, W)."""
+    videos = videos_of_latent(latent)
+    if len(videos) > 1:
+        raise ValueError(
+            f"latent must be one clip, (1, 3, T, H, W); got a batch of {len(videos)}. Choose one with core's "
+            "LatentFromBatch, or give KSampler the batch."
+        )
+    return videos
 
 
 def check_conditioning(conditioning: list, info: CheckpointInfo) -> None:

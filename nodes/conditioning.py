@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..lumiere_core.conditioning.fitting import join_images
-from ..lumiere_core.conditioning.given import MASKED, Given, masked_clip, parse_indices
+from ..lumiere_core.conditioning.given import MASKED, MODES, Given, masked_clip, parse_indices
 from ..lumiere_core.diffusion.options import LONGEST_CLIP
 from ..lumiere_core.runtime.notices import warn
 from ..lumiere_core.video.tensors import video_to_frames
@@ -94,8 +94,10 @@ class BuildConditioningMask(io.ComfyNode):
     @classmethod
     @running("BuildConditioningMask")
     def execute(
-        cls, positive, negative, images, frames, width, height, fit, mode, mask=None, more_images=None
+        cls, positive, negative, images, frames, width, height, fit, mode=None, mask=None, more_images=None
     ) -> io.NodeOutput:  # fmt: skip
+        if mode is None:  # what an unknown mode comes as: core drops an input that has no such choice
+            raise ValueError(f"mode must be one of {', '.join(MODES)}; got another one, or none.")
         images = frames_of_images(images)
         mask = _taken("mask", mask, mode["mode"], MASKED)
         more_images = _taken("more_images", more_images, mode["mode"], ("keyframes",))

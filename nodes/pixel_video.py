@@ -9,7 +9,7 @@ from ..lumiere_core.diffusion.options import LARGEST_SIDE, LONGEST_CLIP
 from ..lumiere_core.runtime.memory import require_frames_memory
 from ..lumiere_core.video.tensors import video_to_frames
 from . import inputs
-from .checks import frames_of_images, video_of_latent
+from .checks import frames_of_images, videos_of_latent
 from .host import io
 from .running import running
 
@@ -75,7 +75,8 @@ class LatentToFrames(io.ComfyNode):
             node_id="LumiereLatentToFrames",
             display_name="Latent to Frames (Lumiere)",
             category=f"{inputs.CATEGORY}/latent",
-            description="A pixel-space LATENT, for example from core's KSampler, as frames.",
+            description="A pixel-space LATENT, for example from core's KSampler, as frames. Clips of a batch follow "
+            "each other.",
             search_aliases=["lumiere", "vae decode", "latent to images", "latent to video"],
             inputs=[io.Latent.Input("latent", tooltip="A clip from a STUNet or an SSR, (1, 3, T, H, W).")],
             outputs=[io.Image.Output(display_name="images", tooltip="The frames, in order, in 0..1.")],
@@ -84,5 +85,5 @@ class LatentToFrames(io.ComfyNode):
     @classmethod
     @running("LatentToFrames")
     def execute(cls, latent) -> io.NodeOutput:
-        video = video_of_latent(latent)
-        return io.NodeOutput(video_to_frames(video).clamp(0, 1))
+        clips = [video_to_frames(video) for video in videos_of_latent(latent).split(1)]
+        return io.NodeOutput(torch.cat(clips).clamp(0, 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..lumiere_core.diffusion.options import LONGEST_CLIP, SamplingOptions
+from ..lumiere_core.runtime.notices import warn
 from ..lumiere_core.sampling import plan_sampling
 from ..lumiere_core.video.tensors import video_to_frames
 from . import host, inputs
@@ -81,6 +82,8 @@ class STUNetSampler(io.ComfyNode):
         for conditioning in (positive, negative):
             check_conditioning(conditioning, info)
         start = None if latent is None else video_of_latent(latent)
+        if start is None and denoise < 1:
+            warn(f"denoise is {denoise:g} and no latent is connected: the clip starts from mid-grey. Set denoise to 1.")
         plan = plan_sampling(
             info,
             *_size(info, start, frames, width, height),

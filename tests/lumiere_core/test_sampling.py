@@ -272,7 +272,10 @@ def test_the_ends_of_every_range_are_legal(options):
     [
         ((SamplingOptions(), 1.1), "denoise must be 0, .* to 1, .*; got 1.1"),
         ((SamplingOptions(steps=25), 1e-9), "denoise must be 0, .*, or at least 0.00025 with 25 steps; got 1e-09"),
-        ((SamplingOptions(tile=8, tile_overlap=8),), "window must be larger than overlap.*rows"),
+        (
+            (SamplingOptions(tile=8, tile_overlap=8),),
+            "tile must be larger than tile_overlap.*rows.*got tile 8 and",
+        ),
     ],
 )
 def test_bad_plans_are_refused(tiny, options, message):

@@ -71,10 +71,22 @@ def test_images_that_are_none_are_refused(images, message):
         execute("FramesToLatent", images=images)
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (2, 3, 4, 8, 8), (1, 16, 4, 8, 8), (1, 3, 0, 8, 8)])
+@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (1, 16, 4, 8, 8), (1, 3, 0, 8, 8)])
 def test_latents_of_other_models_are_refused(shape):
-    with pytest.raises(ValueError, match=r"latent must be one pixel-space clip, \(1, 3, T, H, W\); got \("):
+    with pytest.raises(ValueError, match=r"latent must be a pixel-space clip, \(1, 3, T, H, W\); got \("):
         video_of_latent({"samples": torch.zeros(shape)})
+
+
+def test_the_clips_of_a_batch_follow_each_other():
+    """As core's own decoders have it; core's KSampler samples batches."""
+    clips = torch.rand(2, 3, 4, 6, 8) * 2 - 1
+    (frames,) = execute("LatentToFrames", latent={"samples": clips})
+    torch.testing.assert_close(frames, (clips.permute(0, 2, 3, 4, 1).reshape(8, 6, 8, 3) + 1) / 2)
+
+
+def test_a_batch_is_refused_where_one_clip_is_sampled():
+    with pytest.raises(ValueError, match="latent must be one clip.* got a batch of 2. Choose one with core's LatentFr"):
+        video_of_latent({"samples": torch.zeros(2, 3, 4, 8, 8)})
 
 
 @pytest.mark.parametrize("shape", [(8, 6), (1, 8, 6), (5, 8, 6)])
@@ -185,6 +197,13 @@ def test_an_alpha_channel_is_dropped_and_a_batch_gives_its_first_image():
     images = torch.rand(3, 8, 8, 4)
     *_, shown, _ = build("first_frame", images)
     torch.testing.assert_close(shown[0], images[0, ..., :3])
+
+
+def test_a_mode_that_there_is_not_is_refused():
+    """Core leaves an unknown choice of a DynamicCombo out."""
+    inputs = {"positive": TEXT, "negative": TEXT, "images": torch.rand(1, 8, 8, 3), "frames": 4}
+    with pytest.raises(ValueError, match="BuildConditioningMask: mode must be one of first_frame, keyframes, "):
+        execute("BuildConditioningMask", **inputs, width=8, height=8, fit="crop")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from lumiere_video.nodes.host.standalone import io, models
 from lumiere_video.nodes.host.standalone.models import Settings, using
 from lumiere_video.nodes.loaders import BASE_KINDS, SSR_KINDS
 from lumiere_video.nodes.masks import change_mask
+from lumiere_video.nodes.sampler import STUNetSampler
 from lumiere_video.runner.core_nodes import CORE_NODES
 
 
@@ -38,6 +39,16 @@ def folder(tiny):
 @pytest.fixture
 def base(folder):
     return standalone.load_model(folder / "base.safetensors", BASE_KINDS, "float32")
+
+
+@pytest.mark.parametrize("denoise, warned", [(0.5, True), (1.0, False)])
+def test_denoise_below_one_without_a_latent_is_said_to_start_from_grey(base, recwarn, denoise, warned):
+    text = [[torch.zeros(1, 3, base.info.config["text_dim"]), {}]]
+    options = {"seed": 0, "steps": 2, "cfg": 1.0, "sampler": "euler", "scheduler": "normal", "fuse": "flat"}
+    options |= {"frames": 2, "width": 8, "height": 8, "window": 0, "overlap": -1, "loop": False, "keep_known": True}
+    STUNetSampler.execute(base, text, text, denoise=denoise, **options)
+    said = [str(warning.message) for warning in recwarn]
+    assert warned == any("no latent is connected: the clip starts from mid-grey" in text for text in said)
 
 
 def test_both_hosts_offer_the_same_names():
