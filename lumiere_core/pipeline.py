@@ -15,7 +15,7 @@ from .checkpoints.format import CheckpointInfo, load_stunet
 from .conditioning.fitting import FITS, fit_video
 from .conditioning.given import CONDITION_CHANNELS, Given
 from .conditioning.text import TextEncoder, load_text_encoder
-from .conditioning.vocabulary import check_prompt, taught
+from .conditioning.vocabulary import Vocabulary, taught
 from .diffusion.noise import SEEDS_THAT_DIFFER, check_seed
 from .diffusion.options import UNSAID, SamplingOptions
 from .networks import STUNet
@@ -275,8 +275,7 @@ class _Loader:
 
 
 def _warn_of_unknown_words(info: CheckpointInfo, prompt: str) -> None:
-    cast = info.training.get("cast", {})
-    warning = check_prompt(prompt, cast.get("words", []), cast.get("phrases", []))
+    warning = Vocabulary.of(info.training).check(prompt)
     if warning is not None:
         warn(warning)
 

@@ -151,11 +151,11 @@ def load_style(path: str | Path) -> Style:
         else:
             changes[name] = Full(tensor)
     changes |= {f"{module}.weight": _low_rank(path, module, **found) for module, found in halves.items()}
-    return Style(path, changes, _character(path))
+    return Style(path, changes, taught_character(path))
 
 
-def _character(path: Path) -> str | None:
-    """Only files that this pack made say it."""
+def taught_character(path: Path) -> str | None:
+    """What prompts call the character that a style teaches, None where it teaches none; only our own files say it."""
     try:
         return load_info(path).training.get("character")
     except UntoldKind:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from ..lumiere_core.checkpoints.format import CheckpointInfo
 from ..lumiere_core.conditioning.given import Condition
+from ..lumiere_core.conditioning.vocabulary import Vocabulary
 from ..lumiere_core.runtime.notices import warn
+from ..lumiere_core.style import taught_character
 
 GIVEN = (
     "lumiere_given"  # BuildConditioningMask's `Given` on a conditioning: pictures of any size, for the SSR to fit anew
@@ -72,6 +76,15 @@ def check_conditioning(conditioning: list, info: CheckpointInfo) -> None:
                 f"conditioning must be text of width {expected}, (1, tokens, {expected}), from the encoder "
                 f"that the network was trained with; got {tuple(text.shape)}. Wire the clip output of LoadSTUNet."
             )
+
+
+def warn_of_unknown_words(vocabulary: Vocabulary, text: str, styles: Iterable[Path]) -> None:
+    """Warn of words that a network never heard. styles: files, of which one may have taught it a character."""
+    if vocabulary.check(text) is None:
+        return
+    characters = [name for path in styles if (name := taught_character(path))]
+    if (warning := vocabulary.check(text, characters)) is not None:
+        warn(warning)
 
 
 def with_values(conditioning: list, values: dict) -> list:

@@ -28,7 +28,8 @@ class TextEncode(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     default="",
-                    tooltip='The prompt, for example "a red circle moving right on a gray background". Empty is legal.',
+                    tooltip='The prompt, for example "a red circle moving right on a gray background". Empty is legal. '
+                    'Parentheses weigh words: "(red:1.4)". Words that the network never heard are named below.',
                 ),
             ],
             outputs=[

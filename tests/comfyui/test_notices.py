@@ -2,7 +2,8 @@
 
 import numpy
 import pytest
-from comfyui_graphs import LumiereGraph
+from comfyui_graphs import PROMPT, LumiereGraph
+from comfyui_models import KNOWING
 from comfyui_pixels import ONE_LEVEL
 
 pytestmark = pytest.mark.comfyui
@@ -41,6 +42,27 @@ def test_cores_text_node_says_that_a_prompt_is_cut(client):
     graph.save(graph.stunet(positive=node[0], frames=1, steps=1)[0], "cut")
     (text,) = client.succeed(graph.prompt).texts(node.id)
     assert "it was cut after" in text
+
+
+@pytest.mark.parametrize("node", ["LumiereTextEncode", "CLIPTextEncode"])
+def test_a_word_that_the_network_never_heard_is_named_at_the_prompt(client, node):
+    graph = LumiereGraph(base=KNOWING, text="A star moving right")
+    known = graph.positive[0]
+    encoded = graph.add(node, clip=graph.base[1], text=f"a zebra moving right {node}")
+    graph.save(graph.stunet(positive=encoded[0], negative=graph.positive, frames=1, steps=1)[0], "words")
+    outcome = client.succeed(graph.prompt)
+    *_, text = outcome.texts(encoded.id)
+    assert text.startswith("The prompt's 'zebra', 'lumieretextencode' are not" if node[0] == "L" else "The prompt's 'z")
+    assert "they can draw: red circle, star" in text and not "".join(outcome.texts(known)).strip()
+
+
+def test_case_and_blanks_of_a_prompt_say_nothing_and_weights_count(frames):
+    graph = LumiereGraph()
+    texts = {"plain": PROMPT, "cased": f" {PROMPT.title()}  ", "weighed": PROMPT.replace("red", "(red:1.8)")}
+    sampled = {name: graph.stunet(positive=graph.encode(text)[0], frames=4)[0] for name, text in texts.items()}
+    result = frames(graph, sampled)
+    assert numpy.array_equal(result["plain"], result["cased"])
+    assert numpy.abs(result["plain"] - result["weighed"]).max() > ONE_LEVEL
 
 
 # Patches of other nodes

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lumiere_video.lumiere_core.checkpoints.bundled import BASE, bundled_weights
+from lumiere_video.lumiere_core.checkpoints.format import load_info
+from lumiere_video.lumiere_core.conditioning.vocabulary import Vocabulary
 from lumiere_video.nodes.extension import NODES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,6 +189,15 @@ def test_pages_quote_messages_that_the_code_has(schema):
 def _is(message: re.Pattern, error: str) -> bool:
     """Whether the code says it, by itself or with the node's name put before it."""
     return bool(message.fullmatch(error) or message.fullmatch(error.partition(": ")[2]))
+
+
+@every_language
+def test_the_page_of_prompts_lists_what_the_bundled_network_draws(language):
+    """`lumiere info` prints the words to list."""
+    heading = {"en": "Words", "zh": "词汇"}[language]
+    listed = " ".join(page(SCHEMAS["LumiereTextEncode"], language)[heading])
+    drawn = Vocabulary.of(load_info(bundled_weights(BASE)).training).by_kind().get("things", [])
+    assert [name for name in drawn if name not in listed] == []
 
 
 def test_there_are_no_pages_of_other_nodes():

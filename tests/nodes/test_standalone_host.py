@@ -51,6 +51,36 @@ def test_denoise_below_one_without_a_latent_is_said_to_start_from_grey(base, rec
     assert warned == any("no latent is connected: the clip starts from mid-grey" in text for text in said)
 
 
+@pytest.fixture
+def knowing(tiny, tmp_path):
+    """A folder with a base that says which words it knows, and its text encoder: its CLIP."""
+    info, tensors = load_checkpoint(tiny.base)
+    record = {"cast": {"name": "few", "words": [["fox"], ["bear"]], "phrases": ["a", "jumping"]}}
+    save_checkpoint(tmp_path / "knowing.safetensors", tensors, dataclasses.replace(info, training=record))
+    (tmp_path / tiny.text.name).symlink_to(tiny.text)
+    with using(Settings(device="cpu", models=tmp_path)):
+        yield standalone.load_text_encoder(tmp_path / "knowing.safetensors")
+
+
+def test_words_that_the_network_never_heard_are_named(knowing):
+    with pytest.warns(UserWarning, match="prompt's 'zebra' is not among the words these weights know; they can draw: "):
+        standalone.encode_text(knowing, "a (zebra:1.4) jumping")
+
+
+def test_words_that_are_known_are_not(knowing, recwarn):
+    for prompt in ("A Fox jumping ", "(foxes:1.4)", "a (zebra:0) fox", ""):
+        standalone.encode_text(knowing, prompt)
+    assert not list(recwarn)
+
+
+def test_a_character_that_a_style_teaches_is_known(knowing, tiny, tmp_path, recwarn):
+    info, tensors = load_checkpoint(tiny.t2i)
+    info = dataclasses.replace(info, kind="style", training={"character": "zorp"})
+    save_checkpoint(tmp_path / "zorp.safetensors", tensors, info)
+    standalone.encode_text(knowing, "a zorp jumping")
+    assert not list(recwarn)
+
+
 def test_both_hosts_offer_the_same_names():
     other = Path(host.__file__).parent / "comfyui" / "__init__.py"
     (names,) = re.findall(r"__all__ = (\[.*?\])", other.read_text(encoding="utf-8"), re.DOTALL)
@@ -184,10 +214,10 @@ def test_a_file_of_another_kind_is_refused(folder):
 
 
 def test_text_becomes_conditioning_as_core_has_it(folder):
-    encoder = standalone.load_text_encoder(folder / "base.safetensors")
-    ((text, extra),) = standalone.encode_text(encoder, "a red circle")
+    clip = standalone.load_text_encoder(folder / "base.safetensors")
+    ((text, extra),) = standalone.encode_text(clip, "a red circle")
     assert text.shape == (1, 32, 32) and text.dtype == torch.float32 and text.device.type == "cpu"
-    assert extra == {} and torch.equal(text, encoder.encode(["a red circle"]))
+    assert extra == {} and torch.equal(text, clip.encoder.encode(["a red circle"]))
 
 
 def test_a_checkpoint_without_a_text_encoder_gives_none(tiny, tmp_path):
