@@ -22,7 +22,7 @@ from .networks import STUNet
 from .runtime.devices import resolve_device, resolve_dtype
 from .runtime.memory import available_bytes, clear_out_of_memory, require_clip_memory
 from .runtime.notices import warn
-from .sampling import SamplingPlan, plan_sampling, run_on, sample_base, super_resolve
+from .sampling import SamplingPlan, plan_sampling, run_on, sample_base, super_resolve, warn_of_untrained
 from .style import Style, stylize
 from .video.tensors import check_frames, frames_to_video, video_to_frames
 
@@ -167,6 +167,7 @@ class LumierePipeline:
             self._require_memory(self.ssr, ssr_plan)
         self._require_memory(self.base, base_plan)
         _warn_of_unknown_words(self.base.info, prompt)
+        warn_of_untrained(self.base.info, base_plan.window_size)
         with torch.inference_mode(), clear_out_of_memory("generate"):
             # All that can be wrong with what is given is found before the first network runs.
             run = self._options(self.base, BASE_STAGE, base_plan, progress) | _given_options(base_plan, given, start)

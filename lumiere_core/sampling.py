@@ -143,6 +143,23 @@ def _check_options(options: SamplingOptions, info: CheckpointInfo) -> None:
         plan_boxes((1, 1, 1), (1, options.tile, options.tile), (0, options.tile_overlap, options.tile_overlap))
 
 
+def warn_of_untrained(info: CheckpointInfo, seen: tuple[int, int, int]) -> None:
+    """Warn where a network was trained on other clips than what it is to see at once, (T, H, W)."""
+    (frames, *size), problems = seen, []
+    least, most = info.trained_frames or (frames, frames)
+    if not least <= frames <= most:
+        problems.append(f"{frames} frames at once, and was trained on {_span(least, most)}")
+    least, most = info.trained_sides or (min(size), max(size))
+    if min(size) < least or max(size) > most:
+        problems.append(f"frames of {size[1]} x {size[0]} pixels, and was trained on sides of {_span(least, most)}")
+    if problems:
+        warn(f"the network sees {'; '.join(problems)}: expect faults, or choose what it knows.")
+
+
+def _span(least: int, most: int) -> str:
+    return str(least) if least == most else f"{least} to {most}"
+
+
 def sample(
     network: Callable[..., torch.Tensor],
     info: CheckpointInfo,

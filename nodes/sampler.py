@@ -6,7 +6,7 @@ import torch
 
 from ..lumiere_core.diffusion.options import LONGEST_CLIP, SamplingOptions
 from ..lumiere_core.runtime.notices import warn
-from ..lumiere_core.sampling import plan_sampling
+from ..lumiere_core.sampling import plan_sampling, warn_of_untrained
 from ..lumiere_core.video.tensors import video_to_frames
 from . import host, inputs
 from .checks import check_conditioning, chosen, video_of_latent
@@ -47,7 +47,7 @@ class STUNetSampler(io.ComfyNode):
                     min=0,
                     max=LONGEST_CLIP,
                     tooltip="Number of frames; any number works. 0 is the latent's, or what the checkpoint was trained "
-                    "on.",
+                    "on; the node says where it was trained on other lengths or shapes.",
                 ),
                 inputs.side("width", "Width in pixels. 0 is the latent's, or what the checkpoint was trained on."),
                 inputs.side("height", "Height in pixels. 0 is the latent's, or what the checkpoint was trained on."),
@@ -99,6 +99,7 @@ class STUNetSampler(io.ComfyNode):
             ),
             denoise,
         )
+        warn_of_untrained(info, plan.window_size)
         mask = None if latent is None else latent.get("noise_mask")
         video = host.sample_video(model, plan, positive, negative, seed, start, mask, keep_known)
         frames = video_to_frames(video)

@@ -13,7 +13,7 @@ from ..networks.inflation import TEMPORAL_PREFIX
 from .format import CheckpointInfo, load_info
 
 NETWORK_FIELDS = ("prediction", "thresholding")
-CLIP_FIELDS = ("fps", "frames", "size", "scale", "text_encoder")
+CLIP_FIELDS = ("fps", "frames", "trained_frames", "size", "trained_sides", "scale", "text_encoder")
 
 
 def describe_checkpoint(path: str | Path) -> str:

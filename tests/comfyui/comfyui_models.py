@@ -36,7 +36,8 @@ def write_models(models: Path) -> None:
     info, tensors = load_checkpoint(bundled_weights(BASE))
     save_checkpoint(models / "lumiere" / NO_TEXT, tensors, replace(info, text_encoder=None))
     cast = {"name": "few", "words": [["red circle", "circle"], ["star"]], "phrases": ["a", "moving", "right", "gray"]}
-    save_checkpoint(models / "lumiere" / KNOWING, tensors, replace(info, training={"cast": cast}))
+    knowing = replace(info, training={"cast": cast}, trained_frames=(8, 160))
+    save_checkpoint(models / "lumiere" / KNOWING, tensors, knowing)
     broken = {**tensors, "conv_in.weight": torch.full_like(tensors["conv_in.weight"], torch.nan)}
     save_checkpoint(models / "lumiere" / BROKEN, broken, info)
     info, tensors = load_checkpoint(bundled_weights(SSR))

@@ -56,6 +56,20 @@ def test_a_word_that_the_network_never_heard_is_named_at_the_prompt(client, node
     assert "they can draw: red circle, star" in text and not "".join(outcome.texts(known)).strip()
 
 
+def test_a_length_that_the_network_does_not_know_is_named_at_both_samplers(client):
+    graph = LumiereGraph(base=KNOWING)
+    ours = graph.stunet(frames=4, steps=1)
+    graph.save(ours[0], "short")
+    windows = graph.context_windows(graph.base[0], 8, 2)
+    for frames, model in ((4, graph.base), (12, windows), (12, graph.base)):
+        graph.save(graph.ksampler(graph.empty_video(frames)[0], model=model[0], steps=1)[0], f"length-{frames}")
+    outcome = client.succeed(graph.prompt)
+    core = [id for id, node in graph.prompt.items() if node["class_type"] == "KSampler"]
+    said = ["".join(outcome.texts(node)).strip() for node in (ours.id, *core)]
+    expected = "the network sees 4 frames at once, and was trained on 8 to 160: expect faults, or choose what it knows."
+    assert said == [expected, expected, "", ""]
+
+
 def test_case_and_blanks_of_a_prompt_say_nothing_and_weights_count(frames):
     graph = LumiereGraph()
     texts = {"plain": PROMPT, "cased": f" {PROMPT.title()}  ", "weighed": PROMPT.replace("red", "(red:1.8)")}

@@ -41,12 +41,24 @@ def base(folder):
     return standalone.load_model(folder / "base.safetensors", BASE_KINDS, "float32")
 
 
-@pytest.mark.parametrize("denoise, warned", [(0.5, True), (1.0, False)])
-def test_denoise_below_one_without_a_latent_is_said_to_start_from_grey(base, recwarn, denoise, warned):
+def sampled(base, **changes):
     text = [[torch.zeros(1, 3, base.info.config["text_dim"]), {}]]
     options = {"seed": 0, "steps": 2, "cfg": 1.0, "sampler": "euler", "scheduler": "normal", "fuse": "flat"}
     options |= {"frames": 2, "width": 8, "height": 8, "window": 0, "overlap": -1, "loop": False, "keep_known": True}
-    STUNetSampler.execute(base, text, text, denoise=denoise, **options)
+    return STUNetSampler.execute(base, text, text, **{"denoise": 1.0, **options, **changes})
+
+
+def test_lengths_and_shapes_that_the_network_does_not_know_are_named(base, recwarn):
+    base = dataclasses.replace(base, info=dataclasses.replace(base.info, trained_frames=(4, 6), trained_sides=(8, 16)))
+    sampled(base, frames=7, window=4, overlap=1, width=16)
+    assert not list(recwarn), "a longer clip is made of windows"
+    with pytest.warns(UserWarning, match="sees 7 frames at once, and was trained on 4 to 6; frames of 24 x 8 pixels"):
+        sampled(base, frames=7, width=24)
+
+
+@pytest.mark.parametrize("denoise, warned", [(0.5, True), (1.0, False)])
+def test_denoise_below_one_without_a_latent_is_said_to_start_from_grey(base, recwarn, denoise, warned):
+    sampled(base, denoise=denoise)
     said = [str(warning.message) for warning in recwarn]
     assert warned == any("no latent is connected: the clip starts from mid-grey" in text for text in said)
 

@@ -27,7 +27,7 @@ from ....lumiere_core.networks import STUNet, UNetConfig
 from ....lumiere_core.runtime.devices import DTYPES
 from ....lumiere_core.runtime.memory import network_bytes
 from ....lumiere_core.runtime.notices import warn
-from ....lumiere_core.sampling import known_channels
+from ....lumiere_core.sampling import known_channels, warn_of_untrained
 from ....lumiere_core.video.diagnostics import frame_grid
 from ...checks import check_model_kind
 from .notices import noticing
@@ -101,6 +101,9 @@ class LumiereModel(comfy.model_base.BaseModel):
             return self._conds(given)
 
     def _conds(self, given: dict) -> dict:
+        windowed = self.current_patcher is not None and "context_handler" in self.current_patcher.model_options
+        if self.info.kind != "ssr" and not windowed:
+            warn_of_untrained(self.info, given["noise"].shape[2:])
         if given.get("control") is not None:
             warn("a ControlNet has no effect here: there is none for these networks.")
         conds = {"c_crossattn": comfy.conds.CONDRegular(self._text(given))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ....lumiere_core.networks import Skips
-from ....lumiere_core.runtime.notices import warn
+from ....lumiere_core.runtime.notices import is_heard, warn
 from .notices import clear_notices, noticing
 
 # Of the blocks on the way down and up, which are those of core's U-Nets: PatchModelAddDownscale, FreeU.
@@ -55,7 +55,8 @@ def skips_of(options: dict) -> Skips:
 
 def check_patches(patcher) -> None:
     """At the start of a run: say at the node what of the MODEL's patches has no effect."""
-    clear_notices()
+    if not is_heard():  # a node of core's: ours have done it
+        clear_notices()
     options = patcher.model_options.get("transformer_options", {})
     unheard = sorted(set(options.get("patches", {})) - set(BLOCK_PATCHES))
     unheard += ["optimized_attention_override"] if options.get("optimized_attention_override") else []
