@@ -242,7 +242,7 @@ def known_channels(
     if condition is not None and condition.clip.shape[2:] != shape[2:]:
         raise ValueError(
             f"the conditioning's known pixels are of a clip of (frames, height, width) "
-            f"{tuple(condition.clip.shape[2:])}; the sampler's is {tuple(shape[2:])}. Wire BuildConditioningMask's "
+            f"{tuple(condition.clip.shape[2:])}; the sampler's is {tuple(shape[2:])}. Wire Build Conditioning Mask's "
             "latent into the sampler, or give both the same frames, width and height."
         )
     if not hears_condition(info.config["in_channels"]):

@@ -48,8 +48,8 @@ def videos_of_latent(latent: dict) -> torch.Tensor:
     if getattr(samples, "is_nested", False) or samples.ndim != 5 or samples.shape[1] != 3 or not samples.numel():
         shape = "several streams" if getattr(samples, "is_nested", False) else tuple(samples.shape)
         raise ValueError(
-            f"latent must be a pixel-space clip, (1, 3, T, H, W); got {shape}. Make it with EmptyPixelVideo "
-            "or FramesToLatent."
+            f"latent must be a pixel-space clip, (1, 3, T, H, W); got {shape}. Make it with Empty Pixel Video "
+            "or Frames to Latent."
         )
     return samples.to(torch.float32)
 
@@ -74,7 +74,7 @@ def check_conditioning(conditioning: list, info: CheckpointInfo) -> None:
         if text.ndim != 3 or text.shape[-1] != expected:
             raise ValueError(
                 f"conditioning must be text of width {expected}, (1, tokens, {expected}), from the encoder "
-                f"that the network was trained with; got {tuple(text.shape)}. Wire the clip output of LoadSTUNet."
+                f"that the network was trained with; got {tuple(text.shape)}. Wire the clip output of Load STUNet."
             )
 
 
@@ -119,5 +119,5 @@ def one_text(conditioning: list, name: str) -> torch.Tensor:
 def check_model_kind(kind: str, kinds: tuple[str, ...]) -> None:
     """kind: what a MODEL's checkpoint is, or the name of a model that is not this pack's."""
     if kind not in kinds:
-        loader = "LoadSSR" if "ssr" in kinds else "LoadSTUNet"
+        loader = "Load SSR" if "ssr" in kinds else "Load STUNet"
         raise ValueError(f"model must be of kind {' or '.join(kinds)}; got {kind}. Wire {loader}.")

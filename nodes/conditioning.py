@@ -92,7 +92,7 @@ class BuildConditioningMask(io.ComfyNode):
         )
 
     @classmethod
-    @running("BuildConditioningMask")
+    @running("Build Conditioning Mask")
     def execute(
         cls, positive, negative, images, frames, width, height, fit, mode=None, mask=None, more_images=None
     ) -> io.NodeOutput:  # fmt: skip

@@ -33,7 +33,7 @@ class VideoDiagnostics(io.ComfyNode):
         )
 
     @classmethod
-    @running("VideoDiagnostics")
+    @running("Video Diagnostics")
     def execute(cls, images, other=None) -> io.NodeOutput:
         clips = [frames_of_images(images)]
         if other is not None:

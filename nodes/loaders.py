@@ -39,7 +39,7 @@ class LoadSTUNet(io.ComfyNode):
         return _modified(checkpoint)
 
     @classmethod
-    @running("LoadSTUNet")
+    @running("Load STUNet")
     def execute(cls, checkpoint, dtype) -> io.NodeOutput:
         path = host.checkpoint_path(checkpoint)
         return io.NodeOutput(host.load_model(path, BASE_KINDS, dtype), host.load_text_encoder(path))
@@ -67,7 +67,7 @@ class LoadSSR(io.ComfyNode):
         return _modified(checkpoint)
 
     @classmethod
-    @running("LoadSSR")
+    @running("Load SSR")
     def execute(cls, checkpoint, dtype) -> io.NodeOutput:
         return io.NodeOutput(host.load_model(host.checkpoint_path(checkpoint), SSR_KINDS, dtype))
 

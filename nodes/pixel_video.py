@@ -35,7 +35,7 @@ class EmptyPixelVideo(io.ComfyNode):
         )
 
     @classmethod
-    @running("EmptyPixelVideo")
+    @running("Empty Pixel Video")
     def execute(cls, frames, width, height) -> io.NodeOutput:
         require_frames_memory("A clip", frames, height, width)
         return io.NodeOutput({"samples": torch.zeros(1, 3, frames, height, width)})
@@ -61,7 +61,7 @@ class FramesToLatent(io.ComfyNode):
         )
 
     @classmethod
-    @running("FramesToLatent")
+    @running("Frames to Latent")
     def execute(cls, images, width=0, height=0, fit="crop") -> io.NodeOutput:
         frames = frames_of_images(images)
         size = height or frames.shape[1], width or frames.shape[2]
@@ -83,7 +83,7 @@ class LatentToFrames(io.ComfyNode):
         )
 
     @classmethod
-    @running("LatentToFrames")
+    @running("Latent to Frames")
     def execute(cls, latent) -> io.NodeOutput:
         clips = [video_to_frames(video) for video in videos_of_latent(latent).split(1)]
         return io.NodeOutput(torch.cat(clips).clamp(0, 1))

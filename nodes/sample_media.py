@@ -74,7 +74,7 @@ class SampleMedia(io.ComfyNode):
         return host.input_file(file).stat().st_mtime_ns if file else sample
 
     @classmethod
-    @running("SampleMedia")
+    @running("Sample Media")
     def execute(cls, sample, file="") -> io.NodeOutput:
         if file:
             frames, mask, fps = _read(host.input_file(file))

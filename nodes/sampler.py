@@ -14,7 +14,7 @@ from .host import io
 from .loaders import BASE_KINDS
 from .running import running
 
-NAME = "STUNetSampler"
+NAME = "STUNet Sampler"
 
 
 class STUNetSampler(io.ComfyNode):

@@ -48,7 +48,7 @@ class StyleWeightInterpolate(io.ComfyNode):
         return host.checkpoint_path(style).stat().st_mtime_ns
 
     @classmethod
-    @running("StyleWeightInterpolate")
+    @running("Style Weight Interpolate")
     def execute(cls, model, style, alpha) -> io.NodeOutput:
         host.model_info(model, NETWORK_KINDS)
         return io.NodeOutput(host.apply_style(model, load_style(host.checkpoint_path(style)), alpha))

@@ -18,7 +18,7 @@ from .loaders import SSR_KINDS
 from .masks import change_mask
 from .running import running
 
-NAME = "TemporalMultiDiffusionSSR"
+NAME = "Temporal MultiDiffusion SSR"
 
 
 class SSRConditioning(io.ComfyNode):
@@ -54,7 +54,7 @@ class SSRConditioning(io.ComfyNode):
         )
 
     @classmethod
-    @running("SSRConditioning")
+    @running("SSR Conditioning")
     def execute(cls, positive, negative, images, scale, noise_level) -> io.NodeOutput:
         low_res = frames_to_video(frames_of_images(images))
         values = {"lumiere_low_res": low_res, "lumiere_scale": scale, "lumiere_noise_level": chosen(noise_level, -1)}
@@ -181,7 +181,7 @@ def _check(model, positive, negative, seed, original=None, mask=None, **widgets)
     if condition is not None and condition.clip.shape[2] != len(original):
         raise ValueError(
             f"original must have the frames of the clip that positive says is given, {condition.clip.shape[2]}; got "
-            f"{len(original)}. Give both BuildConditioningMask nodes the same frames."
+            f"{len(original)}. Give both Build Conditioning Mask nodes the same frames."
         )
 
 

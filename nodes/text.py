@@ -40,7 +40,7 @@ class TextEncode(io.ComfyNode):
         )
 
     @classmethod
-    @running("TextEncode")
+    @running("Text Encode")
     def execute(cls, text, clip=None) -> io.NodeOutput:
         if clip is None:
             raise ValueError(

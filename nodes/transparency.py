@@ -46,7 +46,7 @@ class RemovePlainBackground(io.ComfyNode):
         )
 
     @classmethod
-    @running("RemovePlainBackground")
+    @running("Remove Plain Background")
     def execute(cls, images, tolerance) -> io.NodeOutput:
         frames = key_out(frames_of_images(images), tolerance)
         return io.NodeOutput(frames, 1 - frames[..., 3])

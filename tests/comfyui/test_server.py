@@ -297,29 +297,29 @@ def patches_of_nan_in_super_resolution(graph):
 BAD_INPUT = {
     missing_checkpoint: ("LoadSTUNet", BASE, "nothing.safetensors"),
     wrong_kind_of_checkpoint: ("LoadSTUNet", BASE, SSR),
-    ssr_in_the_base_sampler: ("STUNetSampler: ", "base", "ssr"),
-    base_in_super_resolution: ("TemporalMultiDiffusionSSR: ", "ssr", "base"),
-    text_of_another_width: ("STUNetSampler: ", "width 64", "32"),
-    text_of_another_width_in_super_resolution: ("TemporalMultiDiffusionSSR: ", "width 64", "32"),
+    ssr_in_the_base_sampler: ("STUNet Sampler: ", "base", "ssr"),
+    base_in_super_resolution: ("Temporal MultiDiffusion SSR: ", "ssr", "base"),
+    text_of_another_width: ("STUNet Sampler: ", "width 64", "32"),
+    text_of_another_width_in_super_resolution: ("Temporal MultiDiffusion SSR: ", "width 64", "32"),
     text_of_another_width_in_core: ("Lumiere", "width 64", "32"),
-    no_text_encoder: ("TextEncode: ", "text encoder", "nothing"),
-    no_frames_to_enlarge: ("TemporalMultiDiffusionSSR: ", "at least one", "(0, 8, 8, 3)"),
-    no_frames_to_condition_on: ("SSRConditioning: ", "at least one", "(0, 8, 8, 3)"),
-    no_frames_to_start_from: ("FramesToLatent: ", "at least one", "(0, 8, 8, 3)"),
-    overlap_as_large_as_the_window: ("STUNetSampler: ", "larger than overlap", "window 4 and overlap 4"),
+    no_text_encoder: ("Text Encode: ", "text encoder", "nothing"),
+    no_frames_to_enlarge: ("Temporal MultiDiffusion SSR: ", "at least one", "(0, 8, 8, 3)"),
+    no_frames_to_condition_on: ("SSR Conditioning: ", "at least one", "(0, 8, 8, 3)"),
+    no_frames_to_start_from: ("Frames to Latent: ", "at least one", "(0, 8, 8, 3)"),
+    overlap_as_large_as_the_window: ("STUNet Sampler: ", "larger than overlap", "window 4 and overlap 4"),
     overlap_as_large_as_the_window_in_super_resolution: (
-        "TemporalMultiDiffusionSSR: ",
+        "Temporal MultiDiffusion SSR: ",
         "larger than overlap",
         "window 4 and overlap 5",
     ),
-    a_mode_that_there_is_not: ("BuildConditioningMask: ", "mode must be one of first_frame, keyframes"),
+    a_mode_that_there_is_not: ("Build Conditioning Mask: ", "mode must be one of first_frame, keyframes"),
     more_than_the_memory: ("16384 frames, 16384 x 16384 pixels", "GiB is free"),
-    more_than_the_memory_in_core: ("EmptyPixelVideo: ", "16384 frames, 16384 x 16384 pixels", "GiB is free"),
-    a_batch_of_clips: ("STUNetSampler: ", "one clip", "a batch of 2"),
-    image_latent: ("STUNetSampler: ", "(1, 3, T, H, W)", "(1, 4, 8, 8)"),
-    weights_of_nan: ("STUNetSampler: ", "step", "NaN"),
-    patches_of_nan: ("STUNetSampler: ", "step", "NaN"),
-    patches_of_nan_in_super_resolution: ("TemporalMultiDiffusionSSR: ", "step", "NaN"),
+    more_than_the_memory_in_core: ("Empty Pixel Video: ", "16384 frames, 16384 x 16384 pixels", "GiB is free"),
+    a_batch_of_clips: ("STUNet Sampler: ", "one clip", "a batch of 2"),
+    image_latent: ("STUNet Sampler: ", "(1, 3, T, H, W)", "(1, 4, 8, 8)"),
+    weights_of_nan: ("STUNet Sampler: ", "step", "NaN"),
+    patches_of_nan: ("STUNet Sampler: ", "step", "NaN"),
+    patches_of_nan_in_super_resolution: ("Temporal MultiDiffusion SSR: ", "step", "NaN"),
 }
 
 
@@ -349,7 +349,7 @@ def test_super_resolution_that_cannot_be_is_refused_before_the_base_is_sampled(c
         changes["original"] = graph.images(12, side=128)[0]
     graph.save(graph.super_resolution(small[0], **changes)[0], "early")
     outcome = client.run(graph.prompt)
-    assert outcome.ending.kind == "execution_error" and outcome.message.startswith("TemporalMultiDiffusionSSR: ")
+    assert outcome.ending.kind == "execution_error" and outcome.message.startswith("Temporal MultiDiffusion SSR: ")
     assert [event for event in outcome.of("progress") if event.data["node"] == small.id] == []
 
 

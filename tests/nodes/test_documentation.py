@@ -244,3 +244,10 @@ def test_translations_are_translated(language):
         assert script.search(entry["description"]), id
         for group in ("inputs", "outputs"):
             assert [name for name, item in entry[group].items() if not script.search(item["tooltip"])] == [], id
+
+
+def test_messages_name_nodes_as_the_canvas_shows_them():
+    """What a message tells to wire is looked for by that name."""
+    classes = "|".join(node.__name__ for node in NODES if " " in SCHEMAS[node.define_schema().node_id].display_name)
+    unknown = re.compile(rf"(?<![A-Za-z])({classes})(?![A-Za-z])")
+    assert [message.pattern for message in MESSAGES if unknown.search(message.pattern)] == []

@@ -216,7 +216,7 @@ def test_links_that_lead_back_are_followed_no_further(tiny, tmp_path):
 def test_models_carry_what_sampling_needs(base):
     assert (base.info.kind, base.device.type, base.dtype) == ("base", "cpu", torch.float32)
     assert standalone.model_info(base, BASE_KINDS) is base.info
-    with pytest.raises(ValueError, match="^model must be of kind ssr; got base. Wire LoadSSR.$"):
+    with pytest.raises(ValueError, match="^model must be of kind ssr; got base. Wire Load SSR.$"):
         standalone.model_info(base, SSR_KINDS)
 
 
@@ -293,7 +293,7 @@ def test_sampling_is_the_librarys_and_shows_each_evaluation(base, capsys):
         texts = ({"text": entry[0][0]} for entry in (positive, negative))
         expected = core_sampling.sample(network, base.info, plan, *texts, 5)
     assert torch.equal(video, expected) and not video.requires_grad
-    assert re.search(r"STUNetSampler: 100%.* 4/4 ", capsys.readouterr().err)
+    assert re.search(r"STUNet Sampler: 100%.* 4/4 ", capsys.readouterr().err)
 
 
 def test_known_pixels_come_out_as_they_are(base):

@@ -64,7 +64,7 @@ def test_what_is_wrong_is_found_before_the_small_clip_is_sampled(ssr, wrong):
     given = {"model": ssr, "positive": positive, "negative": negative, **WIDGETS, "images": None}
     assert TemporalMultiDiffusionSSR.check_lazy_status(**given) == ["images"]
     assert TemporalMultiDiffusionSSR.check_lazy_status(**given | {"images": BIG}) == []
-    with pytest.raises(ValueError, match=f"TemporalMultiDiffusionSSR: .*{message}"):
+    with pytest.raises(ValueError, match=f"Temporal MultiDiffusion SSR: .*{message}"):
         TemporalMultiDiffusionSSR.check_lazy_status(**given | changes)
 
 

@@ -339,7 +339,7 @@ BAD_GRAPHS = [
     ),
     (
         changed(GENERATE, n4={"window": 4, "overlap": 4}),
-        r"node 4 \(LumiereSTUNetSampler\): STUNetSampler: .*got window 4 and ov",
+        r"node 4 \(LumiereSTUNetSampler\): STUNet Sampler: .*got window 4 and ov",
     ),
     (CYCLE, r"cycle: node [47] \(\w+\) -> node [47] \(\w+\) -> node [47] \(\w+\). Remove one of its links"),
 ]
@@ -468,8 +468,8 @@ def test_results_are_dropped_after_their_last_reader_and_idle_nodes_do_not_run(t
 def test_super_resolution_that_cannot_be_is_refused_before_the_base_is_sampled(lumiere, changes, message):
     graph = changed(LARGE, n6=changes) | {"9": api("LoadImage", image="a.png")}
     ended = lumiere(graph)
-    assert_refused(ended, f"TemporalMultiDiffusionSSR: .*{message}")
-    assert "STUNetSampler" not in ended.bars
+    assert_refused(ended, f"Temporal MultiDiffusion SSR: .*{message}")
+    assert "STUNet Sampler" not in ended.bars
 
 
 def test_what_fails_in_a_node_names_it(lumiere, monkeypatch):

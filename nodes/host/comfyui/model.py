@@ -130,7 +130,7 @@ class LumiereModel(comfy.model_base.BaseModel):
             got = None if text is None else text.shape[-1]
             raise ValueError(
                 f"Lumiere model: conditioning must be text of width {expected}, from the encoder that the network was "
-                f"trained with; got {got}. Wire the clip output of LoadSTUNet."
+                f"trained with; got {got}. Wire the clip output of Load STUNet."
             )
         return text
 
@@ -145,15 +145,15 @@ class LumiereModel(comfy.model_base.BaseModel):
         info, noise, low_res = self.info, given["noise"], given.get("lumiere_low_res")
         if low_res is None:
             raise ValueError(
-                "Lumiere SSR: conditioning must carry a small video; got none. Wire SSRConditioning, or use "
-                "TemporalMultiDiffusionSSR."
+                "Lumiere SSR: conditioning must carry a small video; got none. Wire SSR Conditioning, or use "
+                "Temporal MultiDiffusion SSR."
             )
         frames, height, width = low_res.shape[2:]
         size = (frames, height * info.scale, width * info.scale)
         if given["lumiere_scale"] != info.scale or size != tuple(noise.shape[2:]):
             raise ValueError(
                 f"Lumiere SSR: the latent must be {info.scale} times the small video, (T, H, W) = {size}; got "
-                f"{tuple(noise.shape[2:])} at scale {given['lumiere_scale']}. Set SSRConditioning's scale to "
+                f"{tuple(noise.shape[2:])} at scale {given['lumiere_scale']}. Set SSR Conditioning's scale to "
                 f"{info.scale} and wire its latent."
             )
         level = given["lumiere_noise_level"]

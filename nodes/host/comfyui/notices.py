@@ -58,7 +58,8 @@ def _say(source: str, text: str) -> None:
 
 def _show(node: str, text: str) -> None:
     server = PromptServer.instance
-    server.send_progress_text(text, node, server.client_id)
+    if server.client_id is not None:  # else all who look at some graph would get it, at their node of that id
+        server.send_progress_text(text, node, server.client_id)
 
 
 def _executing() -> str | None:

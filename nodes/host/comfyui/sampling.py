@@ -181,6 +181,6 @@ def _warn_of_sampler_patches(model) -> None:
     found += sorted({"model_sampling", "latent_format"} & model.object_patches.keys())
     if found:
         warn(
-            f"patches that act inside core's samplers have no effect here: {', '.join(found)}. Use SSRConditioning "
+            f"patches that act inside core's samplers have no effect here: {', '.join(found)}. Use SSR Conditioning "
             "with KSampler to have them."
         )

@@ -83,7 +83,7 @@ def load_text_encoder(checkpoint: Path):
     info = load_info(checkpoint)
     source = _text_encoder_source(info.text_encoder, checkpoint)
     if source is None:
-        warn(f"no text encoder was found for {checkpoint}; wire one to TextEncode.")
+        warn(f"no text encoder was found for {checkpoint}; wire one to Text Encode.")
         return None
     return text_encoder_clip(source, Vocabulary.of(info.training))
 
