@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +15,14 @@ from .checkpoints.format import CheckpointInfo, load_stunet
 from .conditioning.fitting import FITS, fit_video
 from .conditioning.given import CONDITION_CHANNELS, Given
 from .conditioning.text import TextEncoder, load_text_encoder
-from .conditioning.vocabulary import check_prompt, taught
+from .conditioning.vocabulary import Vocabulary, taught
 from .diffusion.noise import SEEDS_THAT_DIFFER, check_seed
 from .diffusion.options import UNSAID, SamplingOptions
 from .networks import STUNet
 from .runtime.devices import resolve_device, resolve_dtype
 from .runtime.memory import available_bytes, clear_out_of_memory, require_clip_memory
-from .sampling import SamplingPlan, plan_sampling, run_on, sample_base, super_resolve
+from .runtime.notices import warn
+from .sampling import SamplingPlan, plan_sampling, run_on, sample_base, super_resolve, warn_of_untrained
 from .style import Style, stylize
 from .video.tensors import check_frames, frames_to_video, video_to_frames
 
@@ -167,6 +167,7 @@ class LumierePipeline:
             self._require_memory(self.ssr, ssr_plan)
         self._require_memory(self.base, base_plan)
         _warn_of_unknown_words(self.base.info, prompt)
+        warn_of_untrained(self.base.info, base_plan.window_size)
         with torch.inference_mode(), clear_out_of_memory("generate"):
             # All that can be wrong with what is given is found before the first network runs.
             run = self._options(self.base, BASE_STAGE, base_plan, progress) | _given_options(base_plan, given, start)
@@ -275,17 +276,16 @@ class _Loader:
 
 
 def _warn_of_unknown_words(info: CheckpointInfo, prompt: str) -> None:
-    cast = info.training.get("cast", {})
-    warning = check_prompt(prompt, cast.get("words", []), cast.get("phrases", []))
+    warning = Vocabulary.of(info.training).check(prompt)
     if warning is not None:
-        warnings.warn(warning, stacklevel=3)
+        warn(warning)
 
 
 def _check_seed(seed: int) -> None:
     check_seed(seed)
     if seed >= SEEDS_THAT_DIFFER:
         same = seed % SEEDS_THAT_DIFFER
-        warnings.warn(f"seed {seed} draws what {same} draws: only the low 32 bits count, as in ComfyUI.", stacklevel=3)
+        warn(f"seed {seed} draws what {same} draws: only the low 32 bits count, as in ComfyUI.")
 
 
 def _encode(models: list[Model], prompt: str, negative: str) -> dict[TextEncoder, torch.Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +39,7 @@ from .diffusion import (
 )
 from .networks import STUNet
 from .runtime.memory import is_out_of_memory, network_bytes
+from .runtime.notices import warn
 from .runtime.out_of_memory import halve_on_out_of_memory
 
 TEXT_ONLY = (
@@ -143,6 +143,23 @@ def _check_options(options: SamplingOptions, info: CheckpointInfo) -> None:
         plan_boxes((1, 1, 1), (1, options.tile, options.tile), (0, options.tile_overlap, options.tile_overlap))
 
 
+def warn_of_untrained(info: CheckpointInfo, seen: tuple[int, int, int]) -> None:
+    """Warn where a network was trained on other clips than what it is to see at once, (T, H, W)."""
+    (frames, *size), problems = seen, []
+    least, most = info.trained_frames or (frames, frames)
+    if not least <= frames <= most:
+        problems.append(f"{frames} frames at once, and was trained on {_span(least, most)}")
+    least, most = info.trained_sides or (min(size), max(size))
+    if min(size) < least or max(size) > most:
+        problems.append(f"frames of {size[1]} x {size[0]} pixels, and was trained on sides of {_span(least, most)}")
+    if problems:
+        warn(f"the network sees {'; '.join(problems)}: expect faults, or choose what it knows.")
+
+
+def _span(least: int, most: int) -> str:
+    return str(least) if least == most else f"{least} to {most}"
+
+
 def sample(
     network: Callable[..., torch.Tensor],
     info: CheckpointInfo,
@@ -225,12 +242,12 @@ def known_channels(
     if condition is not None and condition.clip.shape[2:] != shape[2:]:
         raise ValueError(
             f"the conditioning's known pixels are of a clip of (frames, height, width) "
-            f"{tuple(condition.clip.shape[2:])}; the sampler's is {tuple(shape[2:])}. Wire BuildConditioningMask's "
+            f"{tuple(condition.clip.shape[2:])}; the sampler's is {tuple(shape[2:])}. Wire Build Conditioning Mask's "
             "latent into the sampler, or give both the same frames, width and height."
         )
     if not hears_condition(info.config["in_channels"]):
         if condition is not None:
-            warnings.warn(TEXT_ONLY, stacklevel=3)
+            warn(TEXT_ONLY)
         return {}
     if condition is None:
         return {"condition": torch.zeros(1, CONDITION_CHANNELS, *shape[2:])}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from .checkpoints.format import UntoldKind, load_info, load_tensors
 from .networks import STUNet
 from .networks.inflation import TEMPORAL_PREFIX
+from .runtime.notices import warn
 
 LARGEST_ALPHA = 2.0
 DEFAULT_ALPHA = 0.5
@@ -151,11 +151,11 @@ def load_style(path: str | Path) -> Style:
         else:
             changes[name] = Full(tensor)
     changes |= {f"{module}.weight": _low_rank(path, module, **found) for module, found in halves.items()}
-    return Style(path, changes, _character(path))
+    return Style(path, changes, taught_character(path))
 
 
-def _character(path: Path) -> str | None:
-    """Only files that this pack made say it."""
+def taught_character(path: Path) -> str | None:
+    """What prompts call the character that a style teaches, None where it teaches none; only our own files say it."""
     try:
         return load_info(path).training.get("character")
     except UntoldKind:
@@ -208,7 +208,7 @@ def stylize(network: STUNet, style: Style, alpha: float) -> STUNet:
     """
     plan = plan_style(style, network.state_dict(), alpha)
     for note in plan.notes:
-        warnings.warn(note, stacklevel=2)
+        warn(note)
     return plan.apply(network)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterable
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from ..lumiere_core.checkpoints.format import CheckpointInfo
 from ..lumiere_core.conditioning.given import Condition
+from ..lumiere_core.conditioning.vocabulary import Vocabulary
+from ..lumiere_core.runtime.notices import warn
+from ..lumiere_core.style import taught_character
 
 GIVEN = (
     "lumiere_given"  # BuildConditioningMask's `Given` on a conditioning: pictures of any size, for the SSR to fit anew
@@ -17,7 +21,7 @@ GIVEN = (
 
 @contextmanager
 def named(node: str):
-    """Put the node's name before the ValueErrors that come from within; a decorator of `execute`, too."""
+    """Put the node's name before the ValueErrors that come from within."""
     try:
         yield
     except ValueError as error:
@@ -38,16 +42,27 @@ def frames_of_images(images: torch.Tensor, name: str = "images") -> torch.Tensor
     return images[..., :3].to(torch.float32)
 
 
-def video_of_latent(latent: dict) -> torch.Tensor:
-    """LATENT -> one clip (1, 3, T, H, W)."""
+def videos_of_latent(latent: dict) -> torch.Tensor:
+    """LATENT -> clips (B, 3, T, H, W), one or more."""
     samples = latent["samples"]
-    if getattr(samples, "is_nested", False) or samples.ndim != 5 or samples.shape[:2] != (1, 3) or not samples.numel():
+    if getattr(samples, "is_nested", False) or samples.ndim != 5 or samples.shape[1] != 3 or not samples.numel():
         shape = "several streams" if getattr(samples, "is_nested", False) else tuple(samples.shape)
         raise ValueError(
-            f"latent must be one pixel-space clip, (1, 3, T, H, W); got {shape}. Make it with EmptyPixelVideo "
-            "or FramesToLatent."
+            f"latent must be a pixel-space clip, (1, 3, T, H, W); got {shape}. Make it with Empty Pixel Video "
+            "or Frames to Latent."
         )
     return samples.to(torch.float32)
+
+
+def video_of_latent(latent: dict) -> torch.Tensor:
+    """LATENT -> one clip (1, 3, T, H, W)."""
+    videos = videos_of_latent(latent)
+    if len(videos) > 1:
+        raise ValueError(
+            f"latent must be one clip, (1, 3, T, H, W); got a batch of {len(videos)}. Choose one with core's "
+            "LatentFromBatch, or give KSampler the batch."
+        )
+    return videos
 
 
 def check_conditioning(conditioning: list, info: CheckpointInfo) -> None:
@@ -59,8 +74,17 @@ def check_conditioning(conditioning: list, info: CheckpointInfo) -> None:
         if text.ndim != 3 or text.shape[-1] != expected:
             raise ValueError(
                 f"conditioning must be text of width {expected}, (1, tokens, {expected}), from the encoder "
-                f"that the network was trained with; got {tuple(text.shape)}. Wire the clip output of LoadSTUNet."
+                f"that the network was trained with; got {tuple(text.shape)}. Wire the clip output of Load STUNet."
             )
+
+
+def warn_of_unknown_words(vocabulary: Vocabulary, text: str, styles: Iterable[Path]) -> None:
+    """Warn of words that a network never heard. styles: files, of which one may have taught it a character."""
+    if vocabulary.check(text) is None:
+        return
+    characters = [name for path in styles if (name := taught_character(path))]
+    if (warning := vocabulary.check(text, characters)) is not None:
+        warn(warning)
 
 
 def with_values(conditioning: list, values: dict) -> list:
@@ -88,12 +112,12 @@ def one_text(conditioning: list, name: str) -> torch.Tensor:
     ((text, extra),) = conditioning
     ignored = [key for key in CORE_ONLY if extra.get(key) is not None]
     if ignored:
-        warnings.warn(f"{name}: {', '.join(ignored)} of the conditioning has no effect here.", stacklevel=3)
+        warn(f"{name}: {', '.join(ignored)} of the conditioning has no effect here.")
     return text
 
 
 def check_model_kind(kind: str, kinds: tuple[str, ...]) -> None:
     """kind: what a MODEL's checkpoint is, or the name of a model that is not this pack's."""
     if kind not in kinds:
-        loader = "LoadSSR" if "ssr" in kinds else "LoadSTUNet"
+        loader = "Load SSR" if "ssr" in kinds else "Load STUNet"
         raise ValueError(f"model must be of kind {' or '.join(kinds)}; got {kind}. Wire {loader}.")

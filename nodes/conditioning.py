@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-
 from ..lumiere_core.conditioning.fitting import join_images
-from ..lumiere_core.conditioning.given import MASKED, Given, masked_clip, parse_indices
+from ..lumiere_core.conditioning.given import MASKED, MODES, Given, masked_clip, parse_indices
 from ..lumiere_core.diffusion.options import LONGEST_CLIP
+from ..lumiere_core.runtime.notices import warn
 from ..lumiere_core.video.tensors import video_to_frames
 from . import inputs
-from .checks import GIVEN, frames_of_images, named, with_values
+from .checks import GIVEN, frames_of_images, with_values
 from .host import io
+from .running import running
 
 MOST_PIXELS = 1024  # that a mask grows or fades by
 
@@ -92,10 +92,12 @@ class BuildConditioningMask(io.ComfyNode):
         )
 
     @classmethod
-    @named("BuildConditioningMask")
+    @running("Build Conditioning Mask")
     def execute(
-        cls, positive, negative, images, frames, width, height, fit, mode, mask=None, more_images=None
+        cls, positive, negative, images, frames, width, height, fit, mode=None, mask=None, more_images=None
     ) -> io.NodeOutput:  # fmt: skip
+        if mode is None:  # what an unknown mode comes as: core drops an input that has no such choice
+            raise ValueError(f"mode must be one of {', '.join(MODES)}; got another one, or none.")
         images = frames_of_images(images)
         mask = _taken("mask", mask, mode["mode"], MASKED)
         more_images = _taken("more_images", more_images, mode["mode"], ("keyframes",))
@@ -126,7 +128,7 @@ def _taken(name: str, value, mode: str, modes: tuple[str, ...]):
     """What a socket brings, for modes that take it. It may stay wired where another mode is tried, with a warning."""
     if value is None or mode in modes:
         return value
-    warnings.warn(f"BuildConditioningMask: {name} has no effect on {mode}.", stacklevel=3)
+    warn(f"{name} has no effect on {mode}.")
     return None
 
 

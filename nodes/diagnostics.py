@@ -7,8 +7,9 @@ import torch
 
 from ..lumiere_core.video.diagnostics import diagnostics_image, figures_text
 from . import inputs
-from .checks import frames_of_images, named
+from .checks import frames_of_images
 from .host import io
+from .running import running
 
 
 class VideoDiagnostics(io.ComfyNode):
@@ -32,7 +33,7 @@ class VideoDiagnostics(io.ComfyNode):
         )
 
     @classmethod
-    @named("VideoDiagnostics")
+    @running("Video Diagnostics")
     def execute(cls, images, other=None) -> io.NodeOutput:
         clips = [frames_of_images(images)]
         if other is not None:

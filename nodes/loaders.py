@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from . import host, inputs
-from .checks import named
 from .host import io
+from .running import running
 
 BASE_KINDS, SSR_KINDS = ("base", "t2i"), ("ssr",)
 
@@ -39,7 +39,7 @@ class LoadSTUNet(io.ComfyNode):
         return _modified(checkpoint)
 
     @classmethod
-    @named("LoadSTUNet")
+    @running("Load STUNet")
     def execute(cls, checkpoint, dtype) -> io.NodeOutput:
         path = host.checkpoint_path(checkpoint)
         return io.NodeOutput(host.load_model(path, BASE_KINDS, dtype), host.load_text_encoder(path))
@@ -67,7 +67,7 @@ class LoadSSR(io.ComfyNode):
         return _modified(checkpoint)
 
     @classmethod
-    @named("LoadSSR")
+    @running("Load SSR")
     def execute(cls, checkpoint, dtype) -> io.NodeOutput:
         return io.NodeOutput(host.load_model(host.checkpoint_path(checkpoint), SSR_KINDS, dtype))
 

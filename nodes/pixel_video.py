@@ -9,8 +9,9 @@ from ..lumiere_core.diffusion.options import LARGEST_SIDE, LONGEST_CLIP
 from ..lumiere_core.runtime.memory import require_frames_memory
 from ..lumiere_core.video.tensors import video_to_frames
 from . import inputs
-from .checks import frames_of_images, named, video_of_latent
+from .checks import frames_of_images, videos_of_latent
 from .host import io
+from .running import running
 
 
 class EmptyPixelVideo(io.ComfyNode):
@@ -34,7 +35,7 @@ class EmptyPixelVideo(io.ComfyNode):
         )
 
     @classmethod
-    @named("EmptyPixelVideo")
+    @running("Empty Pixel Video")
     def execute(cls, frames, width, height) -> io.NodeOutput:
         require_frames_memory("A clip", frames, height, width)
         return io.NodeOutput({"samples": torch.zeros(1, 3, frames, height, width)})
@@ -60,7 +61,7 @@ class FramesToLatent(io.ComfyNode):
         )
 
     @classmethod
-    @named("FramesToLatent")
+    @running("Frames to Latent")
     def execute(cls, images, width=0, height=0, fit="crop") -> io.NodeOutput:
         frames = frames_of_images(images)
         size = height or frames.shape[1], width or frames.shape[2]
@@ -74,14 +75,15 @@ class LatentToFrames(io.ComfyNode):
             node_id="LumiereLatentToFrames",
             display_name="Latent to Frames (Lumiere)",
             category=f"{inputs.CATEGORY}/latent",
-            description="A pixel-space LATENT, for example from core's KSampler, as frames.",
+            description="A pixel-space LATENT, for example from core's KSampler, as frames. Clips of a batch follow "
+            "each other.",
             search_aliases=["lumiere", "vae decode", "latent to images", "latent to video"],
             inputs=[io.Latent.Input("latent", tooltip="A clip from a STUNet or an SSR, (1, 3, T, H, W).")],
             outputs=[io.Image.Output(display_name="images", tooltip="The frames, in order, in 0..1.")],
         )
 
     @classmethod
-    @named("LatentToFrames")
+    @running("Latent to Frames")
     def execute(cls, latent) -> io.NodeOutput:
-        video = video_of_latent(latent)
-        return io.NodeOutput(video_to_frames(video).clamp(0, 1))
+        clips = [video_to_frames(video) for video in videos_of_latent(latent).split(1)]
+        return io.NodeOutput(torch.cat(clips).clamp(0, 1))

@@ -9,8 +9,8 @@ import torch
 
 from ..lumiere_core.video.reading import open_video
 from . import host, inputs
-from .checks import named
 from .host import io
+from .running import running
 
 MEDIA = Path(__file__).parents[1] / "workflows" / "media"
 
@@ -74,7 +74,7 @@ class SampleMedia(io.ComfyNode):
         return host.input_file(file).stat().st_mtime_ns if file else sample
 
     @classmethod
-    @named("SampleMedia")
+    @running("Sample Media")
     def execute(cls, sample, file="") -> io.NodeOutput:
         if file:
             frames, mask, fps = _read(host.input_file(file))

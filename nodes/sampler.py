@@ -5,14 +5,16 @@ from __future__ import annotations
 import torch
 
 from ..lumiere_core.diffusion.options import LONGEST_CLIP, SamplingOptions
-from ..lumiere_core.sampling import plan_sampling
+from ..lumiere_core.runtime.notices import warn
+from ..lumiere_core.sampling import plan_sampling, warn_of_untrained
 from ..lumiere_core.video.tensors import video_to_frames
 from . import host, inputs
-from .checks import check_conditioning, chosen, named, video_of_latent
+from .checks import check_conditioning, chosen, video_of_latent
 from .host import io
 from .loaders import BASE_KINDS
+from .running import running
 
-NAME = "STUNetSampler"
+NAME = "STUNet Sampler"
 
 
 class STUNetSampler(io.ComfyNode):
@@ -45,7 +47,7 @@ class STUNetSampler(io.ComfyNode):
                     min=0,
                     max=LONGEST_CLIP,
                     tooltip="Number of frames; any number works. 0 is the latent's, or what the checkpoint was trained "
-                    "on.",
+                    "on; the node says where it was trained on other lengths or shapes.",
                 ),
                 inputs.side("width", "Width in pixels. 0 is the latent's, or what the checkpoint was trained on."),
                 inputs.side("height", "Height in pixels. 0 is the latent's, or what the checkpoint was trained on."),
@@ -71,7 +73,7 @@ class STUNetSampler(io.ComfyNode):
         )
 
     @classmethod
-    @named(NAME)
+    @running(NAME)
     def execute(
         cls, model, positive, negative, seed, steps, cfg, sampler, scheduler, denoise, frames, width, height,
         keep_known, window, overlap, fuse, loop, latent=None,
@@ -80,6 +82,8 @@ class STUNetSampler(io.ComfyNode):
         for conditioning in (positive, negative):
             check_conditioning(conditioning, info)
         start = None if latent is None else video_of_latent(latent)
+        if start is None and denoise < 1:
+            warn(f"denoise is {denoise:g} and no latent is connected: the clip starts from mid-grey. Set denoise to 1.")
         plan = plan_sampling(
             info,
             *_size(info, start, frames, width, height),
@@ -95,6 +99,7 @@ class STUNetSampler(io.ComfyNode):
             ),
             denoise,
         )
+        warn_of_untrained(info, plan.window_size)
         mask = None if latent is None else latent.get("noise_mask")
         video = host.sample_video(model, plan, positive, negative, seed, start, mask, keep_known)
         frames = video_to_frames(video)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..lumiere_core.style import DEFAULT_ALPHA, LARGEST_ALPHA, load_style
 from . import host, inputs
-from .checks import named
 from .host import io
+from .running import running
 
 NETWORK_KINDS = ("t2i", "base")
 
@@ -48,7 +48,7 @@ class StyleWeightInterpolate(io.ComfyNode):
         return host.checkpoint_path(style).stat().st_mtime_ns
 
     @classmethod
-    @named("StyleWeightInterpolate")
+    @running("Style Weight Interpolate")
     def execute(cls, model, style, alpha) -> io.NodeOutput:
         host.model_info(model, NETWORK_KINDS)
         return io.NodeOutput(host.apply_style(model, load_style(host.checkpoint_path(style)), alpha))

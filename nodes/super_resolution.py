@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 
+from ..lumiere_core.checkpoints.format import CheckpointInfo
 from ..lumiere_core.conditioning.given import Condition
 from ..lumiere_core.diffusion.options import SamplingOptions
 from ..lumiere_core.runtime.memory import require_frames_memory
+from ..lumiere_core.runtime.notices import warn
 from ..lumiere_core.sampling import SamplingPlan, plan_sampling, super_resolve
 from ..lumiere_core.video.tensors import frames_to_video, video_to_frames
 from . import host, inputs
-from .checks import GIVEN, check_conditioning, chosen, frames_of_images, named, one_text, with_values
+from .checks import GIVEN, check_conditioning, chosen, frames_of_images, known_pixels, named, one_text, with_values
 from .host import io
 from .loaders import SSR_KINDS
 from .masks import change_mask
+from .running import running
 
-NAME = "TemporalMultiDiffusionSSR"
+NAME = "Temporal MultiDiffusion SSR"
 
 
 class SSRConditioning(io.ComfyNode):
@@ -53,7 +54,7 @@ class SSRConditioning(io.ComfyNode):
         )
 
     @classmethod
-    @named("SSRConditioning")
+    @running("SSR Conditioning")
     def execute(cls, positive, negative, images, scale, noise_level) -> io.NodeOutput:
         low_res = frames_to_video(frames_of_images(images))
         values = {"lumiere_low_res": low_res, "lumiere_scale": scale, "lumiere_noise_level": chosen(noise_level, -1)}
@@ -78,7 +79,7 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
                 io.Model.Input("model", tooltip="An SSR from LoadSSR. Weight patches on it (LoRA, merges) count."),
                 inputs.positive(),
                 inputs.negative(),
-                io.Image.Input("images", tooltip="The frames to make larger, in order."),
+                io.Image.Input("images", lazy=True, tooltip="The frames to make larger, in order."),
                 *inputs.sampling(steps=8, cfg=1.0),
                 *inputs.windows("the SSR"),
                 _noise_level(),
@@ -101,34 +102,26 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
         )
 
     @classmethod
-    @named(NAME)
+    def check_lazy_status(cls, images=None, **given) -> list[str]:
+        """What can be wrong is found before the small clip is sampled, which takes its time."""
+        if images is None:
+            with named(NAME):
+                _check(**given)
+        return ["images"] if images is None else []
+
+    @classmethod
+    @running(NAME)
     def execute(
         cls, model, positive, negative, images, seed, steps, cfg, sampler, scheduler, window, overlap, fuse, loop,
         noise_level, tile, tile_overlap, original=None, mask=None,
     ) -> io.NodeOutput:  # fmt: skip
-        info = host.model_info(model, SSR_KINDS)
-        for conditioning in (positive, negative):
-            check_conditioning(conditioning, info)
+        info = _checked_info(model, positive, negative)
         low_res = frames_to_video(frames_of_images(images))
         frames, height, width = low_res.shape[2:]
-        plan = plan_sampling(
-            info,
-            frames,
-            (height * info.scale, width * info.scale),
-            SamplingOptions(
-                steps=steps,
-                guidance=cfg,
-                sampler=sampler,
-                scheduler=scheduler,
-                window=chosen(window, 0),
-                overlap=chosen(overlap, -1),
-                fuse=fuse,
-                loop=loop,
-                noise_level=chosen(noise_level, -1),
-                tile=chosen(tile, 0),
-                tile_overlap=tile_overlap,
-            ),
-        )
+        options = _options(
+            steps, cfg, sampler, scheduler, window, overlap, fuse, loop, noise_level, tile, tile_overlap
+        )  # fmt: skip
+        plan = plan_sampling(info, frames, (height * info.scale, width * info.scale), options)
         text, without = one_text(positive, "positive"), one_text(negative, "negative")
         known = _given(positive, plan) if original is None and mask is None else _known(original, mask, plan)
         with host.placed(model, plan, NAME) as place, host.progress(NAME, plan, info.fps) as report:
@@ -151,6 +144,52 @@ def _noise_level():
     return inputs.knob("noise_level", -1, "-1 is the checkpoint's own.", advanced=True)
 
 
+def _options(
+    steps, cfg, sampler, scheduler, window, overlap, fuse, loop, noise_level, tile, tile_overlap
+) -> SamplingOptions:  # fmt: skip
+    """The widgets' values, as the rest of the pack knows them."""
+    return SamplingOptions(
+        steps=steps,
+        guidance=cfg,
+        sampler=sampler,
+        scheduler=scheduler,
+        window=chosen(window, 0),
+        overlap=chosen(overlap, -1),
+        fuse=fuse,
+        loop=loop,
+        noise_level=chosen(noise_level, -1),
+        tile=chosen(tile, 0),
+        tile_overlap=tile_overlap,
+    )
+
+
+def _checked_info(model, positive: list, negative: list) -> CheckpointInfo:
+    info = host.model_info(model, SSR_KINDS)
+    for conditioning in (positive, negative):
+        check_conditioning(conditioning, info)
+    return info
+
+
+def _check(model, positive, negative, seed, original=None, mask=None, **widgets) -> None:
+    """Raise ValueError for what is wrong whatever the images are."""
+    info = _checked_info(model, positive, negative)
+    plan_sampling(info, 1, (info.scale, info.scale), _options(**widgets))
+    if original is None and mask is None:
+        return
+    _require_both(original, mask)
+    condition = known_pixels(positive) if len(positive) == 1 else None
+    if condition is not None and condition.clip.shape[2] != len(original):
+        raise ValueError(
+            f"original must have the frames of the clip that positive says is given, {condition.clip.shape[2]}; got "
+            f"{len(original)}. Give both Build Conditioning Mask nodes the same frames."
+        )
+
+
+def _require_both(original, mask) -> None:
+    if original is None or mask is None:
+        raise ValueError("original and mask go together; connect both or neither.")
+
+
 def _given(positive: list, plan: SamplingPlan) -> Condition | None:
     """What BuildConditioningMask says is given, fitted to the result; None where the pictures are too small for it."""
     ((_, extra),) = positive
@@ -158,10 +197,9 @@ def _given(positive: list, plan: SamplingPlan) -> Condition | None:
         return None
     frames, height = extra["concat_latent_image"].shape[2:4]
     if frames != plan.frames:
-        warnings.warn(
+        warn(
             f"positive says what is given of {frames} frames, and images has {plan.frames}: nothing of it is kept. "
-            "Wire the clip that was sampled with it, or a prompt alone.",
-            stacklevel=2,
+            "Wire the clip that was sampled with it, or a prompt alone."
         )
         return None
     return given.at_full_size(plan.frames, (plan.height, plan.width), max(1, plan.height // height))
@@ -169,8 +207,7 @@ def _given(positive: list, plan: SamplingPlan) -> Condition | None:
 
 def _known(original, mask, plan: SamplingPlan) -> Condition:
     """The full-size original and its change mask, both checked against the plan's size."""
-    if original is None or mask is None:
-        raise ValueError("original and mask go together; connect both or neither.")
+    _require_both(original, mask)
     known = frames_to_video(frames_of_images(original, "original"))
     if known.shape[2:] != plan.shape[2:]:
         raise ValueError(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from . import host, inputs
-from .checks import named
 from .host import io
+from .running import running
 
 
 class TextEncode(io.ComfyNode):
@@ -28,7 +28,8 @@ class TextEncode(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     default="",
-                    tooltip='The prompt, for example "a red circle moving right on a gray background". Empty is legal.',
+                    tooltip='The prompt, for example "a red circle moving right on a gray background". Empty is legal. '
+                    'Parentheses weigh words: "(red:1.4)". Words that the network never heard are named below.',
                 ),
             ],
             outputs=[
@@ -39,7 +40,7 @@ class TextEncode(io.ComfyNode):
         )
 
     @classmethod
-    @named("TextEncode")
+    @running("Text Encode")
     def execute(cls, text, clip=None) -> io.NodeOutput:
         if clip is None:
             raise ValueError(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..lumiere_core.video.transparency import TOLERANCE, key_out
 from . import inputs
-from .checks import frames_of_images, named
+from .checks import frames_of_images
 from .host import io
+from .running import running
 
 
 class RemovePlainBackground(io.ComfyNode):
@@ -45,7 +46,7 @@ class RemovePlainBackground(io.ComfyNode):
         )
 
     @classmethod
-    @named("RemovePlainBackground")
+    @running("Remove Plain Background")
     def execute(cls, images, tolerance) -> io.NodeOutput:
         frames = key_out(frames_of_images(images), tolerance)
         return io.NodeOutput(frames, 1 - frames[..., 3])

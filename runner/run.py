@@ -186,18 +186,54 @@ def _fits(spec: Input, value: Any) -> bool:
 
 def _execute(order: Sequence[Node]) -> list[Path]:
     """Results stay for as long as a node is to read them: a large clip is large."""
+    needed = _needed_by_checks(order)
+    order = sorted(order, key=lambda node: node.id not in needed)  # sources stay before their readers
     last_reader = {link.node: node.id for node in order for link in node.links()}
     results, written = {}, []
-    for node in order:
+    for number, node in enumerate(order):
+        if number == len(needed):
+            _check_lazy(order, results)
         results[node.id], files = _execute_node(node, results)
         written += files
         results = {id: values for id, values in results.items() if last_reader.get(id, node.id) != node.id}
     return written
 
 
+def _lazy(node: Node) -> list[str]:
+    """Names of the inputs whose sources run after the node's check."""
+    return [name for name, spec in node.live().items() if spec.lazy and isinstance(node.inputs.get(name), Link)]
+
+
+def _needed_by_checks(order: Sequence[Node]) -> set[str]:
+    """Of nodes with lazy inputs, what their other inputs come from, and what that comes from in turn."""
+    needed: set[str] = set()
+    for node in reversed(order):
+        lazy = _lazy(node)
+        if node.id in needed:
+            needed |= {link.node for link in node.links()}
+        elif lazy:
+            needed |= {
+                value.node for name, value in node.given().items() if isinstance(value, Link) and name not in lazy
+            }
+    return needed
+
+
+def _check_lazy(order: Sequence[Node], results: Mapping[str, tuple]) -> None:
+    """What a node finds wrong by itself is found before what its lazy inputs wait for is computed."""
+    for node in order:
+        lazy = _lazy(node)
+        if lazy and node.id not in results:
+            values = {name: None if name in lazy else _value(value, results) for name, value in node.given().items()}
+            with _at(node):
+                node.node_class.check_lazy_status(**keywords(node.schema.inputs, values))
+
+
+def _value(value: Any, results: Mapping[str, tuple]) -> Any:
+    return results[value.node][value.slot] if isinstance(value, Link) else value
+
+
 def _execute_node(node: Node, results: Mapping[str, tuple]) -> tuple[tuple, Iterable[Path]]:
-    given = node.given().items()
-    values = {name: results[value.node][value.slot] if isinstance(value, Link) else value for name, value in given}
+    values = {name: _value(value, results) for name, value in node.given().items()}
     with _at(node):
         output = node.node_class.execute(**keywords(node.schema.inputs, values))
     return output.args, output.files

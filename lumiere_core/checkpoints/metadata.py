@@ -41,6 +41,8 @@ class CheckpointInfo(Record):
     fps, frames, size: of the clips it was trained on; size is the frame's side in pixels (SSR: of its output).
     scale: upscaling factor of an SSR. align_corners: how it upsamples the small clip, see `ssr.upsample`.
     text_encoder: name of the text encoder's file (or folder, for a T5) without a path.
+    trained_frames, trained_sides: the least and the most frames that a base network saw at once, and pixels of a
+    frame's sides; None where the file does not say.
     training: record: recipe, steps, kind of device, figures; free-form but for the cast and the character.
     Raises ValueError for a field that is of another type or out of range.
     """
@@ -58,9 +60,13 @@ class CheckpointInfo(Record):
     align_corners: bool = True
     text_encoder: str | None = None
     training: dict = field(default_factory=dict)
+    trained_frames: tuple[Annotated[int, Range(1, LONGEST_CLIP)], ...] | None = None
+    trained_sides: tuple[Annotated[int, Range(1, LARGEST_SIDE)], ...] | None = None
 
     def __post_init__(self):
         super().__post_init__()
+        _check_span("trained_frames", self.trained_frames)
+        _check_span("trained_sides", self.trained_sides)
         check_values("sampling", {name: knob.hint | None for name, knob in KNOBS.items()}, vars(self.sampling))
         _check_thresholding(self.thresholding)
         _check_file_name(self.text_encoder)
@@ -166,6 +172,11 @@ def _check_thresholding(thresholding: dict | None) -> None:
         raise ValueError(f"thresholding must be null or have percentile and maximum; got {shown(thresholding)}.")
     check_values("thresholding", {"percentile": float, "maximum": float}, thresholding)
     check_threshold(**thresholding)
+
+
+def _check_span(name: str, span: tuple[int, ...] | None) -> None:
+    if span is not None and not (len(span) == 2 and span[0] <= span[1]):
+        raise ValueError(f"{name} must be null or two numbers, the least and the most; got {shown(list(span))}.")
 
 
 def _check_file_name(name: str | None) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from ..conditioning.vocabulary import Vocabulary
 from ..networks.inflation import TEMPORAL_PREFIX
 from .format import CheckpointInfo, load_info
 
 NETWORK_FIELDS = ("prediction", "thresholding")
-CLIP_FIELDS = ("fps", "frames", "size", "scale", "text_encoder")
+CLIP_FIELDS = ("fps", "frames", "trained_frames", "size", "trained_sides", "scale", "text_encoder")
 
 
 def describe_checkpoint(path: str | Path) -> str:
@@ -21,7 +22,12 @@ def describe_checkpoint(path: str | Path) -> str:
     sections = [f"{path}: {info.kind}", _parameters(path)]
     if info.kind != "text":
         sections.append(_sampling(info))
-    sections += [_table("config", info.config), _table("training", info.training)]
+    words = Vocabulary.of(info.training).by_kind()
+    training = info.training
+    if words:
+        sections.append(_table("words", {kind: ", ".join(names) for kind, names in words.items()}))
+        training = {name: value for name, value in training.items() if name != "cast"}
+    sections += [_table("config", info.config), _table("training", training)]
     return "\n\n".join(sections)
 
 

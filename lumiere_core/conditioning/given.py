@@ -6,7 +6,6 @@ polarity. The paper's M is the inverse; the flip happens in `condition_channels`
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from ..runtime.memory import require_frames_memory
+from ..runtime.notices import heard_by, warn
 from ..video.tensors import check_frames
 from .fitting import FITS, feather_mask, fit_mask, fit_video, grow_mask
 
@@ -82,8 +82,7 @@ class Given:
         """
         if any(given < side for given, side in zip(self.images.shape[1:3], size, strict=True)):
             return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with heard_by(lambda text: None):
             return self.condition(frames, size, scale)
 
     def _fitted_mask(self, size: tuple[int, int], scale: int) -> torch.Tensor | None:
@@ -135,7 +134,7 @@ def _inpaint(given: Given, video: torch.Tensor, mask: torch.Tensor, frames: int)
     if mask.shape[2] not in (1, count):
         raise ValueError(f"mask must be one for all frames, or one for each of the {count}; got {mask.shape[2]}.")
     if count > frames:
-        warnings.warn(f"the video has {count} frames; the first {frames} are used.", stacklevel=4)
+        warn(f"the video has {count} frames; the first {frames} are used.")
     used = min(count, frames)
     clip, change_mask = _place(video[:, :, :used], range(used), frames)
     change_mask[:, :, :used] = mask[:, :, :used]
@@ -224,6 +223,6 @@ def _place(images: torch.Tensor, indices: Sequence[int], frames: int) -> Conditi
 
 def _warn_of_constant(mask: torch.Tensor, mode: str) -> None:
     if bool((mask == 0).all()):
-        warnings.warn(f"{mode}: the mask is 0 everywhere, so nothing under it is made anew.", stacklevel=5)
+        warn(f"{mode}: the mask is 0 everywhere, so nothing under it is made anew.")
     elif bool((mask == 1).all()):
-        warnings.warn(f"{mode}: the mask is 1 everywhere, so nothing under it is kept.", stacklevel=5)
+        warn(f"{mode}: the mask is 1 everywhere, so nothing under it is kept.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +11,9 @@ from safetensors import SafetensorError, safe_open
 
 from ..checkpoints.format import CheckpointInfo, check_tensors, load_checkpoint, load_exactly, require_kind
 from ..checkpoints.metadata import BYTE_LEVEL, T5_FIELDS
+from ..runtime.notices import warn
 from ..runtime.records import check_values, is_text, shown
+from .prompts import plain, weighted_parts
 
 NOT_WHOLE = "not a whole T5 folder with .safetensors weights"
 EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight")  # one tensor under two names
@@ -34,34 +36,74 @@ class TextEncoder:
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> torch.Tensor:
-        """Prompts -> (B, max_tokens, dim) on the encoder's device. A longer prompt is cut, with a warning.
+        """Prompts, with weights in parentheses -> (B, max_tokens, dim) on the encoder's device.
 
-        Raises ValueError for one that UTF-8 cannot hold, such as the bytes of another encoding.
+        A longer prompt is cut, with a warning. Raises ValueError for one that UTF-8 cannot hold, such as the bytes of
+        another encoding.
         """
-        ids, mask = (tokens.to(self.model.device) for tokens in self.tokenize(prompts))
-        return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        ids, weights = map(torch.stack, zip(*(self.read(prompt) for prompt in prompts), strict=True))
+        text = self._heard(ids)
+        return weighed(text, weights, lambda: self._heard(self.tokenize([""])[0]))
 
-    def tokenize(self, prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and attention mask, both (B, max_tokens) int64 on the CPU; each row ends with the end token."""
-        for prompt in prompts:
-            if not is_text(prompt):
-                raise ValueError(f"prompt must be text that UTF-8 can hold; got {shown(prompt)}.")
-            self._warn_if_cut(prompt)
-        tokens = self.tokenizer(
-            prompts, padding="max_length", max_length=self.max_tokens, truncation=True, return_tensors="pt"
-        )
-        return tokens.input_ids, tokens.attention_mask
+    def read(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """One prompt's token ids, int64, and what each counts, float32, both (max_tokens,); see `weighted_parts`."""
+        pieces = [(self._ids(text)[:-1], weight) for text, weight in weighted_parts(prompt)]  # without end tokens
+        ids = [id for piece, _ in pieces for id in piece] + self._ids("")
+        weights = [weight for piece, weight in pieces for _ in piece] + [1.0]
+        self._warn_if_cut(ids)
+        ids, weights = self._fitted(ids, ids[-1], self.padding), self._fitted(weights, 1.0, 1.0)
+        return torch.tensor(ids), torch.tensor(weights)
 
-    def _warn_if_cut(self, prompt: str) -> None:
-        ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+    def tokenize(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and attention mask, both (B, max_tokens) int64 on the CPU; each row ends with the end token.
+
+        Parentheses are what they are: captions have no weights.
+        """
+        rows = [self._ids(plain(text)) for text in texts]
+        for row in rows:
+            self._warn_if_cut(row)
+        ids = torch.tensor([self._fitted(row, row[-1], self.padding) for row in rows])
+        return ids, (ids != self.padding).long()
+
+    @property
+    def padding(self) -> int:
+        """The id of the token that fills up a short prompt."""
+        return self.tokenizer.pad_token_id
+
+    def _heard(self, ids: torch.Tensor) -> torch.Tensor:
+        ids = ids.to(self.model.device)
+        return self.model(input_ids=ids, attention_mask=(ids != self.padding).long()).last_hidden_state
+
+    def _ids(self, text: str) -> list[int]:
+        """All tokens of a text, with the end token."""
+        if not is_text(text):
+            raise ValueError(f"prompt must be text that UTF-8 can hold; got {shown(text)}.")
+        return self.tokenizer(text, truncation=False, verbose=False).input_ids
+
+    def _fitted(self, row: list, last, filling) -> list:
+        """A row of max_tokens: cut, so that it ends with `last`, or filled up."""
+        if len(row) > self.max_tokens:
+            return [*row[: self.max_tokens - 1], last]
+        return row + [filling] * (self.max_tokens - len(row))
+
+    def _warn_if_cut(self, ids: list[int]) -> None:
         if len(ids) <= self.max_tokens:
             return
         kept = self.tokenizer.decode(ids[: self.max_tokens - 1], skip_special_tokens=True)
-        warnings.warn(
+        warn(
             f"The prompt has {len(ids)} tokens, the text encoder reads {self.max_tokens}: "
-            f"it was cut after {kept[-24:]!r}.",
-            stacklevel=4,
+            f"it was cut after {kept[-24:]!r}."
         )
+
+
+def weighed(text: torch.Tensor, weights: torch.Tensor, empty: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """Encoded texts (B, L, D) of which tokens count as weights (B, L) say, as in ComfyUI: so many times as far from the
+    empty text, which `empty` encodes, (1, L, D), where there are weights at all.
+    """
+    if bool((weights == 1).all()):
+        return text
+    nothing = empty()
+    return nothing + (text - nothing) * weights[..., None].to(text)
 
 
 def build_text_encoder(config: dict, max_tokens: int) -> TextEncoder:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
+
+from .prompts import weighted_parts
 
 # Words that name nothing: nobody expects to see them.
 FUNCTION_WORDS = frozenset(
@@ -17,6 +20,29 @@ LEAST_SIMILAR = 0.4  # below it a noun is not worth naming
 SHARED_PREFIX = 0.15  # what a letter that both begin with adds, up to three
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that weights know, of their training record: see `check_prompt`."""
+
+    nouns: tuple[tuple[str, ...], ...] = ()
+    phrases: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, training: dict) -> Vocabulary:
+        cast = training.get("cast", {})
+        return cls(tuple(map(tuple, cast.get("words", ()))), tuple(cast.get("phrases", ())))
+
+    def by_kind(self) -> dict[str, list[str]]:
+        """What to list: the things that the weights draw, other names for them, and all other words."""
+        synonyms = [name for names in self.nouns for name in names[1:]]
+        things = {"things": [names[0] for names in self.nouns], "also called": synonyms, "other words": [*self.phrases]}
+        return {kind: names for kind, names in things.items() if names}
+
+    def check(self, prompt: str, taught: Iterable[str] = ()) -> str | None:
+        """A warning of the prompt's unknown words, or None. taught: names of more things, which styles may draw."""
+        return check_prompt(prompt, self.nouns, (*self.phrases, *taught))
+
+
 def check_prompt(prompt: str, nouns: Sequence[Sequence[str]], phrases: Iterable[str]) -> str | None:
     """A warning that names words which the weights do not know, and the nearest things that they draw; None where they
     know all.
@@ -24,7 +50,8 @@ def check_prompt(prompt: str, nouns: Sequence[Sequence[str]], phrases: Iterable[
     nouns: names and synonyms of each thing that the weights draw; phrases: the other words of their captions. Both as a
     checkpoint's training record has them; without either nothing is known of the weights, and there is no warning.
     """
-    unknown = unknown_words(prompt, nouns, phrases) if nouns and phrases else []
+    text = "".join(part.text for part in weighted_parts(prompt) if part.weight)
+    unknown = unknown_words(text, nouns, phrases) if nouns and phrases else []
     if not unknown:
         return None
     near = nearest_nouns(unknown, nouns) or [names[0] for names in nouns[:NEAREST]]

@@ -159,9 +159,10 @@ def _spans(axis: str, length: int, window: int, overlap: int, loop: bool = False
     if length < 1:
         raise ValueError(f"MultiDiffusion: {axis} must be at least 1; got {length}.")
     if overlap < 0 or window <= overlap:
+        whole, shared = ("window", "overlap") if axis == "frames" else ("tile", "tile_overlap")
         raise ValueError(
-            f"MultiDiffusion: window must be larger than overlap, and overlap at least 0 ({axis}); got window {window} "
-            f"and overlap {overlap}. Use a window of at least {max(overlap, 0) + 1}, or an overlap of at most "
+            f"MultiDiffusion: {whole} must be larger than {shared}, and {shared} at least 0 ({axis}); got {whole} "
+            f"{window} and {shared} {overlap}. Set {whole} to at least {max(overlap, 0) + 1}, or {shared} to at most "
             f"{max(window - 1, 0)}."
         )
     if length <= window:

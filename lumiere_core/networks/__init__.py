@@ -2,10 +2,11 @@
 
 from .config import LevelConfig, TemporalConfig, TemporalLevelConfig, UNetConfig
 from .inflation import freeze_spatial, inflate, temporal_parameters, text_to_image, widen_input
-from .stunet import STUNet
+from .stunet import Skips, STUNet
 
 __all__ = [
     "LevelConfig",
+    "Skips",
     "STUNet",
     "TemporalConfig",
     "TemporalLevelConfig",

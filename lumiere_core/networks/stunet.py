@@ -34,6 +34,26 @@ class Signals(NamedTuple):
         return self.embedding.shape[0]
 
 
+class Skips:
+    """What the way down leaves for the way up, in order; whoever brings their own may change either."""
+
+    def __init__(self):
+        self.kept: list[torch.Tensor] = []
+
+    def keep(self, x):
+        """Leave x, (B*T, C, H, W), for the way up; what the way down goes on with."""
+        self.kept.append(x)
+        return x
+
+    def join(self, x):
+        """x beside what was left last, by channels."""
+        return torch.cat([x, self.kept.pop()], dim=1)
+
+    def next_frames(self, batch: int) -> int:
+        """How many frames a clip has in what was left last."""
+        return self.kept[-1].shape[0] // batch
+
+
 class DownBlock(nn.Module):
     """Units of one level on the way down, then the resize to the next level."""
 
@@ -50,17 +70,15 @@ class DownBlock(nn.Module):
         else:
             self.downsamplers = None
 
-    def forward(self, x, signals: Signals, temporal: TemporalBlock | None):
-        skips = []
+    def forward(self, x, signals: Signals, temporal: TemporalBlock | None, skips: Skips):
         for index, resnet in enumerate(self.resnets):
-            x = _unit(x, signals, resnet, self.attentions, temporal, index)
-            skips.append(x)
+            x = skips.keep(_unit(x, signals, resnet, self.attentions, temporal, index))
         if self.downsamplers is not None:
             x = self.downsamplers[0](x, signals.embedding)
             if temporal is not None and temporal.resize is not None:
                 x = temporal.resize(x, signals.batch)
-            skips.append(x)
-        return x, skips
+            x = skips.keep(x)
+        return x
 
 
 class MidBlock(nn.Module):
@@ -98,13 +116,13 @@ class UpBlock(nn.Module):
             nn.ModuleList([ResnetBlock(level.channels, level.channels, config, ops, "up")]) if index else None
         )
 
-    def forward(self, x, signals: Signals, temporal: TemporalBlock | None, skips: list):
+    def forward(self, x, signals: Signals, temporal: TemporalBlock | None, skips: Skips):
         for index, resnet in enumerate(self.resnets):
-            x = _unit(torch.cat([x, skips.pop()], dim=1), signals, resnet, self.attentions, temporal, index)
+            x = _unit(skips.join(x), signals, resnet, self.attentions, temporal, index)
         if self.upsamplers is not None:
             x = self.upsamplers[0](x, signals.embedding)
             if temporal is not None and temporal.resize is not None:
-                x = temporal.resize(x, signals.batch, skips[-1].shape[0] // signals.batch)
+                x = temporal.resize(x, signals.batch, skips.next_frames(signals.batch))
         return x
 
 
@@ -172,26 +190,26 @@ class STUNet(nn.Module):
         self.conv_out = ops.Conv2d(first, config.out_channels * config.patch**2, 3, padding=1)
         self.temporal = TemporalHalf(config, ops) if config.temporal is not None else None
 
-    def forward(self, x, timesteps, text, noise_level=None):
+    def forward(self, x, timesteps, text, noise_level=None, skips: Skips | None = None):
         """One evaluation of the network.
 
         x: (B, in_channels, T, H, W); any T, H, W >= 1. timesteps: (B,), 0..999, fractions allowed.
         text: (B, L, text_dim), the text encoder's output. noise_level: (B,) integer augmentation level, SSR only.
+        skips: the caller's own; None is none of them changed.
         Returns (B, out_channels, T, H, W), in x's dtype.
         """
         batch, _, frames, height, width = x.shape
         signals = self._signals(x, timesteps, text, noise_level)
         x = fold(self._pad(rearrange(x, "b c t h w -> (b t) c h w")), self.config.patch)
-        x = self._blocks(self.conv_in(x.contiguous(memory_format=torch.channels_last)), signals)
+        x = self._blocks(self.conv_in(x.contiguous(memory_format=torch.channels_last)), signals, skips or Skips())
         x = self.conv_out(self.act(self.conv_norm_out(x)))
         x = unfold(x, self.config.patch)[..., :height, :width]
         return rearrange(x, "(b t) c h w -> b c t h w", b=batch, t=frames)
 
-    def _blocks(self, x, signals: Signals):
-        temporal, skips = self.temporal, [x]
+    def _blocks(self, x, signals: Signals, skips: Skips):
+        temporal, x = self.temporal, skips.keep(x)
         for index, block in enumerate(self.down_blocks):
-            x, more = block(x, signals, temporal and temporal.down_blocks[index])
-            skips += more
+            x = block(x, signals, temporal and temporal.down_blocks[index], skips)
         x = self.mid_block(x, signals, temporal and temporal.mid_block)
         for index, block in enumerate(self.up_blocks):
             x = block(x, signals, temporal and temporal.up_blocks[index], skips)

@@ -119,4 +119,19 @@ def vary_phase(phase: Phase, side: int, rng: np.random.Generator) -> tuple[Phase
     height, width = SHAPES[int(rng.integers(len(SHAPES)))]
     whole = phase.excerpt_of and max(phase.excerpt_of, frames)
     varied = Phase(1, batch, frames, whole, 0.0, phase.crop)
-    return varied, tuple(VARIED_GRID * round(length * side / VARIED_GRID) for length in (height, width))
+    return varied, (_on_grid(height * side), _on_grid(width * side))
+
+
+def trained_spans(stage: Stage) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The least and the most frames, and pixels of a side, of what a stage ends with: its last phase."""
+    phase = stage.phases[-1]
+    lengths = [phase.frames, phase.excerpt_of or phase.frames]
+    sides = [phase.crop or stage.size, stage.size]
+    if phase.vary:
+        lengths += LENGTHS if phase.frames > 1 else ()
+        sides += [_on_grid(length * stage.size) for shape in SHAPES for length in shape]
+    return (min(lengths), max(lengths)), (min(sides), max(sides))
+
+
+def _on_grid(length: float) -> int:
+    return VARIED_GRID * round(length / VARIED_GRID)

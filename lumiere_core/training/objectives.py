@@ -16,6 +16,7 @@ from ..conditioning.text import TextEncoder, build_text_encoder, text_info, text
 from ..diffusion.denoiser import add_noise, training_target
 from ..diffusion.options import KNOBS, SamplingOptions
 from ..networks import STUNet, TemporalConfig, UNetConfig, freeze_spatial, inflate, text_to_image, widen_input
+from .batches import trained_spans
 from .parametrize import low_rank_tensors, plain_state_dict, train_low_rank, train_new_columns
 from .recipe import SSR_KINDS, Stage
 
@@ -113,6 +114,7 @@ class DiffusionObjective(nn.Module):
     def export(self, training: dict) -> tuple[dict, CheckpointInfo]:
         stage = self.stage
         kind = checkpoint_kind(stage)
+        frames, sides = trained_spans(stage) if kind in ("t2i", "base") else (None, None)  # an SSR sees windows, tiles
         defaults = SamplingOptions(**{name: value for name, value in stage.info.items() if name in KNOBS})
         info = CheckpointInfo(
             kind=kind,
@@ -128,6 +130,8 @@ class DiffusionObjective(nn.Module):
             sampling=defaults.over(CheckpointInfo.sampling),
             prediction=self.prediction,
             thresholding=stage.info.get("thresholding"),
+            trained_frames=frames,
+            trained_sides=sides,
         )
         if kind == "style":  # half precision: it is a file to give away, and no stage starts from it
             tensors = {name: tensor.half() for name, tensor in low_rank_tensors(self.network).items()}

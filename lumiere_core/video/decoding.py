@@ -7,13 +7,14 @@ core they are up to a level darker.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+
+from ..runtime.notices import warn
 
 # A function that makes a frame's pixels: (H, W, 3), or (H, W, 4) with alpha, uint8 or float32 in [0, 1]. Not all frames
 # of a file are needed, and to make their pixels takes longer than to decode them.
@@ -71,7 +72,7 @@ def decode_video(path: Path) -> Iterator[Frame]:
                     made = True
                     yield partial(_to_array, frame, align, path)
     if damaged and made:
-        warnings.warn(f"{path}: {damaged} damaged packets were left out; frames are missing.", stacklevel=2)
+        warn(f"{path}: {damaged} damaged packets were left out; frames are missing.")
 
 
 def _to_array(frame, align: _Alignment, path: Path) -> np.ndarray:

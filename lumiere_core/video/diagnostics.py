@@ -101,7 +101,12 @@ def flow_sheet(pixels: np.ndarray, width: int = WIDTH) -> Image.Image:
 
 
 def frame_grid(video: torch.Tensor) -> torch.Tensor:
-    """Frames evenly spread over a clip as one large frame: (B, C, T, H, W) -> (B, C, 1, rows * H, columns * W)."""
+    """Frames evenly spread over a clip as one large frame: (B, C, T, H, W) -> (B, C, 1, rows * H, columns * W).
+
+    Frames that somebody has taken apart, (T, C, H, W), are as they are.
+    """
+    if video.ndim != 5:
+        return video
     count = video.shape[2]
     columns = min(count, SHEET_COLUMNS)
     rows = min(SHEET_ROWS, count // columns)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..runtime.memory import require_memory
+from ..runtime.notices import warn
 from .decoding import Frame
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # of others Pillow runs programs: Ghostscript
@@ -68,7 +69,7 @@ def inspect_picture(path: Path) -> Picture:
         mirrored = _is_mirrored(image)
         kind = image.format
     if kind == "TIFF" and frames > 1:
-        warnings.warn(f"{path}: of its {frames} pages the first is used.", stacklevel=2)
+        warn(f"{path}: of its {frames} pages the first is used.")
     require_picture_memory(path, width, height)
     if kind not in ANIMATED:
         frames = 1

@@ -15,6 +15,7 @@ sample_video(model, plan, positive, negative, seed, start, mask, keep_known) -> 
 base network, through whatever is patched onto the MODEL.
 placed(model, plan, node): a context in which the bare network runs; gives the keywords of lumiere_core's `sample` that
 say how: network, dtype, and where it may run several windows at once batch and is_out_of_memory.
+notices(node): a context that every node's `execute` runs in; what is warned of there shows at the node, each time.
 progress(title, plan, fps): a context; gives the keywords that report: evaluated, where a cancelled run ends, and
 callback, which shows the clip as it forms. shown_clip(frames, fps): keywords of NodeOutput that leave the clip playing.
 """

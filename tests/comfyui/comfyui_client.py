@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
-PREVIEW = (1).to_bytes(4, "big")  # how a binary message with an image begins
+PREVIEW, TEXT = ((kind).to_bytes(4, "big") for kind in (1, 3))  # how binary messages with an image, with text begin
 PATIENCE = 900  # seconds for one prompt, on a slow and busy machine
 
 
@@ -49,6 +49,10 @@ class Outcome:
     def message(self) -> str:
         """Of an execution_error: what the node said."""
         return self.ending.data.get("exception_message", "").strip()
+
+    def texts(self, node: str) -> list[str]:
+        """What was shown at a node, each in place of the one before."""
+        return [event.data["text"] for event in self.of("text") if event.data["node"] == node]
 
     @property
     def cached(self) -> set[str]:
@@ -87,10 +91,14 @@ class Client:
     def object_info(self) -> dict:
         return json.loads(self.get("/object_info"))
 
-    def queue(self, prompt: dict) -> str:
-        """Queue a prompt in API form and return its id. Raises Refused where validation rejects any of it."""
+    def queue(self, prompt: dict, extra_data: dict | None = None) -> str:
+        """Queue a prompt in API form and return its id. Raises Refused where validation rejects any of it.
+
+        extra_data: what the front end sends along, such as the canvas's form of the graph.
+        """
         try:
-            answer = json.loads(self._post("/prompt", {"prompt": prompt, "client_id": self.id}))
+            queued = {"prompt": prompt, "client_id": self.id, "extra_data": extra_data or {}}
+            answer = json.loads(self._post("/prompt", queued))
         except urllib.error.HTTPError as error:
             if error.code != 400:
                 raise
@@ -109,7 +117,7 @@ class Client:
                 raise TimeoutError(f"prompt {prompt_id} has not ended within {PATIENCE} s") from None
             if event.kind == "closed":
                 raise ConnectionError("the server closed the websocket")
-            if event.kind == "preview" or event.data.get("prompt_id") == prompt_id:
+            if event.kind == "preview" or event.data.get("prompt_id", prompt_id) == prompt_id:  # other packs name none
                 yield event
                 if event.kind == "executing" and event.data["node"] is None:  # after the ending, and after the history
                     return
@@ -179,6 +187,10 @@ class Client:
                 if isinstance(message, bytes):
                     if message[:4] == PREVIEW:
                         self._events.put(Event(now, "preview", message[8:]))  # four bytes tell JPEG from PNG
+                    elif message[:4] == TEXT:
+                        length = int.from_bytes(message[4:8], "big")
+                        node, text = message[8 : 8 + length].decode(), message[8 + length :].decode()
+                        self._events.put(Event(now, "text", {"node": node, "text": text}))
                 else:
                     event = json.loads(message)
                     self._events.put(Event(now, event["type"], event["data"]))

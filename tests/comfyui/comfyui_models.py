@@ -19,6 +19,7 @@ from lumiere_video.lumiere_core.style import load_style, stylize
 
 DAMAGED = "damaged.safetensors"  # its metadata are nested so deeply that no JSON reader follows
 NO_TEXT, BROKEN = "no-text.safetensors", "broken.safetensors"
+KNOWING = "knowing.safetensors"  # says which words it knows
 RESIDUAL = "residual-ssr.safetensors"  # the bundled SSR, said to predict the residual, and not aligned as IF's
 LORAS = {BASE: "lora-base.safetensors", SSR: "lora-ssr.safetensors"}
 LORA_TENSOR = "up_blocks.0.attentions.1.to_out.0"  # a Linear of both networks
@@ -34,6 +35,9 @@ def write_models(models: Path) -> None:
     """Fill a models folder: lumiere/ with the checkpoints, loras/ with a LoRA for each bundled network."""
     info, tensors = load_checkpoint(bundled_weights(BASE))
     save_checkpoint(models / "lumiere" / NO_TEXT, tensors, replace(info, text_encoder=None))
+    cast = {"name": "few", "words": [["red circle", "circle"], ["star"]], "phrases": ["a", "moving", "right", "gray"]}
+    knowing = replace(info, training={"cast": cast}, trained_frames=(8, 160))
+    save_checkpoint(models / "lumiere" / KNOWING, tensors, knowing)
     broken = {**tensors, "conv_in.weight": torch.full_like(tensors["conv_in.weight"], torch.nan)}
     save_checkpoint(models / "lumiere" / BROKEN, broken, info)
     info, tensors = load_checkpoint(bundled_weights(SSR))

@@ -49,11 +49,18 @@ def copy_pack(target: Path) -> Path:
     return Path(shutil.copytree(ROOT, target, ignore=ignored))
 
 
+def other_packs() -> list[Path]:
+    """Node packs of other people that the tests' server is to have beside ours."""
+    folder = os.environ.get("COMFYUI_PACKS")
+    return sorted(path for path in Path(folder).iterdir() if path.is_dir()) if folder else []
+
+
 @contextmanager
 def running_server(checkout: Path, python: str, folder: Path, options: Sequence[str] = ()) -> Iterator[Server]:
-    """Start ComfyUI with the pack under an odd name, the probe pack, models and files for the tests to load."""
+    """Start ComfyUI with the pack under an odd name, other packs, models and files for the tests to load."""
     write_models(folder / "models")
-    shutil.copytree(PROBE_PACK, folder / "custom_nodes" / PROBE_PACK.name)
+    for beside in (PROBE_PACK, *other_packs()):
+        shutil.copytree(beside, folder / "custom_nodes" / beside.name)
     with bare_server(checkout, python, folder, PACK_FOLDER, options) as server:
         for file in sorted(MEDIA.glob("*")):
             server.client.upload(file)

@@ -4,7 +4,6 @@ Usage: python host_checks.py COMFYUI_PATH PACKAGES CHECKPOINT; PACKAGES holds lu
 """
 
 import json
-import logging
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import comfy.patcher_extension  # noqa: E402
 import torch  # noqa: E402
 
 from lumiere_video.lumiere_core.diffusion.options import SamplingOptions  # noqa: E402
+from lumiere_video.lumiere_core.runtime.notices import heard_by  # noqa: E402
 from lumiere_video.lumiere_core.sampling import plan_sampling  # noqa: E402
 from lumiere_video.nodes.host.comfyui import model, sampling  # noqa: E402
 
@@ -48,14 +48,10 @@ def warnings_of(patch) -> list[str]:
     patched = model.load_model(PATH, ("ssr",), "float32").clone()
     patch(patched)
     said = []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())
-    logging.getLogger().addHandler(handler)
     plan = plan_sampling(patched.model.info, 4, (16, 16), SamplingOptions(steps=1))
-    with sampling.placed(patched, plan, "Node") as place:
+    with heard_by(said.append), sampling.placed(patched, plan, "Node") as place:
         assert place["batch"] == 1
-    logging.getLogger().removeHandler(handler)
-    return [line for line in said if line.startswith("Node: ")]
+    return said
 
 
 def wrap(patched):

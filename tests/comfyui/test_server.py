@@ -256,6 +256,27 @@ def overlap_as_large_as_the_window_in_super_resolution(graph):
     return graph.super_resolution(graph.images(8)[0], window=4, overlap=5)
 
 
+def a_mode_that_there_is_not(graph):
+    texts = {"positive": graph.positive, "negative": graph.negative}
+    sizes = {"frames": 4, "width": 32, "height": 32, "fit": "crop"}
+    images = graph.images(1)[0]
+    built = graph.add("LumiereBuildConditioningMask", **texts, images=images, **sizes, mode="nonsense")
+    return graph.stunet(latent=built[2])
+
+
+def more_than_the_memory(graph):
+    return graph.stunet(frames=16384, width=16384, height=16384)
+
+
+def more_than_the_memory_in_core(graph):
+    return graph.empty_video(16384, 16384)
+
+
+def a_batch_of_clips(graph):
+    clips = graph.add("RepeatLatentBatch", samples=graph.empty_video(4)[0], amount=2)
+    return graph.stunet(latent=clips[0], frames=0, width=0, height=0)
+
+
 def image_latent(graph):
     latent = graph.add("EmptyLatentImage", width=64, height=64, batch_size=1)
     return graph.stunet(latent=latent[0], frames=0, width=0, height=0)
@@ -276,25 +297,29 @@ def patches_of_nan_in_super_resolution(graph):
 BAD_INPUT = {
     missing_checkpoint: ("LoadSTUNet", BASE, "nothing.safetensors"),
     wrong_kind_of_checkpoint: ("LoadSTUNet", BASE, SSR),
-    ssr_in_the_base_sampler: ("STUNetSampler: ", "base", "ssr"),
-    base_in_super_resolution: ("TemporalMultiDiffusionSSR: ", "ssr", "base"),
-    text_of_another_width: ("STUNetSampler: ", "width 64", "32"),
-    text_of_another_width_in_super_resolution: ("TemporalMultiDiffusionSSR: ", "width 64", "32"),
+    ssr_in_the_base_sampler: ("STUNet Sampler: ", "base", "ssr"),
+    base_in_super_resolution: ("Temporal MultiDiffusion SSR: ", "ssr", "base"),
+    text_of_another_width: ("STUNet Sampler: ", "width 64", "32"),
+    text_of_another_width_in_super_resolution: ("Temporal MultiDiffusion SSR: ", "width 64", "32"),
     text_of_another_width_in_core: ("Lumiere", "width 64", "32"),
-    no_text_encoder: ("TextEncode: ", "text encoder", "nothing"),
-    no_frames_to_enlarge: ("TemporalMultiDiffusionSSR: ", "at least one", "(0, 8, 8, 3)"),
-    no_frames_to_condition_on: ("SSRConditioning: ", "at least one", "(0, 8, 8, 3)"),
-    no_frames_to_start_from: ("FramesToLatent: ", "at least one", "(0, 8, 8, 3)"),
-    overlap_as_large_as_the_window: ("STUNetSampler: ", "larger than overlap", "window 4 and overlap 4"),
+    no_text_encoder: ("Text Encode: ", "text encoder", "nothing"),
+    no_frames_to_enlarge: ("Temporal MultiDiffusion SSR: ", "at least one", "(0, 8, 8, 3)"),
+    no_frames_to_condition_on: ("SSR Conditioning: ", "at least one", "(0, 8, 8, 3)"),
+    no_frames_to_start_from: ("Frames to Latent: ", "at least one", "(0, 8, 8, 3)"),
+    overlap_as_large_as_the_window: ("STUNet Sampler: ", "larger than overlap", "window 4 and overlap 4"),
     overlap_as_large_as_the_window_in_super_resolution: (
-        "TemporalMultiDiffusionSSR: ",
+        "Temporal MultiDiffusion SSR: ",
         "larger than overlap",
         "window 4 and overlap 5",
     ),
-    image_latent: ("STUNetSampler: ", "(1, 3, T, H, W)", "(1, 4, 8, 8)"),
-    weights_of_nan: ("STUNetSampler: ", "step", "NaN"),
-    patches_of_nan: ("STUNetSampler: ", "step", "NaN"),
-    patches_of_nan_in_super_resolution: ("TemporalMultiDiffusionSSR: ", "step", "NaN"),
+    a_mode_that_there_is_not: ("Build Conditioning Mask: ", "mode must be one of first_frame, keyframes"),
+    more_than_the_memory: ("16384 frames, 16384 x 16384 pixels", "GiB is free"),
+    more_than_the_memory_in_core: ("Empty Pixel Video: ", "16384 frames, 16384 x 16384 pixels", "GiB is free"),
+    a_batch_of_clips: ("STUNet Sampler: ", "one clip", "a batch of 2"),
+    image_latent: ("STUNet Sampler: ", "(1, 3, T, H, W)", "(1, 4, 8, 8)"),
+    weights_of_nan: ("STUNet Sampler: ", "step", "NaN"),
+    patches_of_nan: ("STUNet Sampler: ", "step", "NaN"),
+    patches_of_nan_in_super_resolution: ("Temporal MultiDiffusion SSR: ", "step", "NaN"),
 }
 
 
@@ -306,6 +331,36 @@ def test_bad_input_is_named_and_the_server_lives_on(client, bad):
     missing = [words for words in BAD_INPUT[bad] if words not in message]
     assert not missing, f"not in the message: {missing}\n{message}"
     succeed_with_the_same_networks(client)
+
+
+WRONG_IN_SUPER_RESOLUTION = {
+    "overlap": {"overlap": 99},
+    "tile": {"tile": 16, "tile_overlap": 16},
+    "original": {"original": True},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_IN_SUPER_RESOLUTION)
+def test_super_resolution_that_cannot_be_is_refused_before_the_base_is_sampled(client, wrong):
+    graph = LumiereGraph()
+    small = graph.stunet(seed=1000 + next(SEEDS))
+    changes = dict(WRONG_IN_SUPER_RESOLUTION[wrong])
+    if "original" in changes:
+        changes["original"] = graph.images(12, side=128)[0]
+    graph.save(graph.super_resolution(small[0], **changes)[0], "early")
+    outcome = client.run(graph.prompt)
+    assert outcome.ending.kind == "execution_error" and outcome.message.startswith("Temporal MultiDiffusion SSR: ")
+    assert [event for event in outcome.of("progress") if event.data["node"] == small.id] == []
+
+
+def test_core_samples_a_batch_of_clips_and_they_become_frames(frames):
+    graph = LumiereGraph()
+    clips = graph.add("RepeatLatentBatch", samples=graph.empty_video(4)[0], amount=2)
+    batch, alone = graph.ksampler(clips[0]), graph.ksampler(graph.empty_video(4)[0])
+    result = frames(graph, {"batch": batch[0], "alone": alone[0]})
+    assert result["batch"].shape == (8, 32, 32, 3)
+    assert abs(result["batch"][:4] - result["alone"]).max() <= 1 / 255
+    assert abs(result["batch"][4:] - result["alone"]).max() > 1 / 255, "each clip has noise of its own"
 
 
 SEEDS = count()

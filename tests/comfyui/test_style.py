@@ -86,4 +86,4 @@ def test_a_network_that_has_no_style_is_refused(server):
     model = graph.add("LumiereStyleWeightInterpolate", model=graph.ssr[0], style=FULL, alpha=0.5)
     graph.save(graph.super_resolution(graph.images(2)[0], model=model[0])[0], "refused")
     said = server.client.fail(graph.prompt)
-    assert said.startswith("StyleWeightInterpolate: model must be of kind t2i or base; got ssr.")
+    assert said.startswith("Style Weight Interpolate: model must be of kind t2i or base; got ssr.")

@@ -127,7 +127,7 @@ BAD_OPTIONS = [
     ("--steps 0", "steps must be 1 to 1000, the schedule's timesteps; got 0"),
     ("--ssr-steps -1", "steps must be 1 to 1000, the schedule's timesteps; got -1"),
     ("--guidance nan", "guidance must be a finite number, 1 for none; got nan"),
-    ("--window 4 --overlap 4", "window must be larger than overlap, .* got window 4 and overlap 4. Use a window of at"),
+    ("--window 4 --overlap 4", "window must be larger than overlap, .* got window 4 and overlap 4. Set window to at"),
     ("--window 0", "window must be larger than overlap"),
     ("--overlap -1", "overlap at least 0"),
     ("--overlap 6", "got window 6 and overlap 6"),

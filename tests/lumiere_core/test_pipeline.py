@@ -57,6 +57,13 @@ def test_same_seed_same_video(pipeline, sampler):
     assert not torch.equal(first.low_res, other.low_res)
 
 
+def test_a_length_that_the_base_does_not_know_is_named(pipeline):
+    info = dataclasses.replace(pipeline.base.info, trained_frames=(8, 12))
+    knowing = LumierePipeline(dataclasses.replace(pipeline.base, info=info), None, pipeline.device, torch.float32)
+    with pytest.warns(UserWarning, match="sees 3 frames at once, and was trained on 8 to 12"):
+        knowing.generate("", frames=3)
+
+
 def test_a_seed_beyond_32_bits_names_the_one_that_it_equals(pipeline):
     with pytest.warns(UserWarning, match=f"seed {2**32 + 3} draws what 3 draws"):
         large = pipeline.generate("a star", seed=2**32 + 3, super_resolution=False)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 import torch
@@ -13,7 +14,14 @@ from lumiere_video.lumiere_core.networks import LevelConfig, UNetConfig
 from lumiere_video.lumiere_core.pipeline import LumierePipeline
 from lumiere_video.lumiere_core.runtime.memory import network_bytes
 from lumiere_video.lumiere_core.runtime.out_of_memory import halve_on_out_of_memory
-from lumiere_video.lumiere_core.sampling import network_call, plan_sampling, run_on, sample, super_resolve
+from lumiere_video.lumiere_core.sampling import (
+    network_call,
+    plan_sampling,
+    run_on,
+    sample,
+    super_resolve,
+    warn_of_untrained,
+)
 
 CPU = torch.device("cpu")
 
@@ -272,7 +280,10 @@ def test_the_ends_of_every_range_are_legal(options):
     [
         ((SamplingOptions(), 1.1), "denoise must be 0, .* to 1, .*; got 1.1"),
         ((SamplingOptions(steps=25), 1e-9), "denoise must be 0, .*, or at least 0.00025 with 25 steps; got 1e-09"),
-        ((SamplingOptions(tile=8, tile_overlap=8),), "window must be larger than overlap.*rows"),
+        (
+            (SamplingOptions(tile=8, tile_overlap=8),),
+            "tile must be larger than tile_overlap.*rows.*got tile 8 and",
+        ),
     ],
 )
 def test_bad_plans_are_refused(tiny, options, message):
@@ -340,3 +351,24 @@ def test_as_many_windows_run_at_once_as_fit(pipeline, device, gigabytes, batch):
     assert place["batch"] == batch and place["is_out_of_memory"](RuntimeError("cannot allocate memory"))
     needed = 1.5 * network_bytes(pipeline.base.network.config, *plan.window_size, torch.float32)
     assert run_on(pipeline.base.network, plan, torch.device("cuda"), torch.float32, 2 * needed)["batch"] == 2
+
+
+TRAINED = {"trained_frames": (8, 160), "trained_sides": (48, 84)}
+
+
+@pytest.mark.parametrize(
+    ("said", "seen", "warning"),
+    [
+        ({}, (1, 9, 300), None),
+        (TRAINED, (8, 48, 84), None),
+        (TRAINED, (160, 84, 48), None),
+        (TRAINED, (4, 64, 64), "sees 4 frames at once, and was trained on 8 to 160: expect faults"),
+        (TRAINED, (80, 64, 128), "sees frames of 128 x 64 pixels, and was trained on sides of 48 to 84: expect"),
+        (TRAINED, (80, 32, 64), "sees frames of 64 x 32 pixels"),
+        (TRAINED, (200, 8, 8), "sees 200 frames .* 160; frames of 8 x 8 pixels"),
+        ({"trained_frames": (80, 80)}, (16, 9, 9), "sees 16 frames at once, and was trained on 80: expect"),
+    ],
+)
+def test_clips_that_a_network_was_not_trained_on_are_named(recwarn, said, seen, warning):
+    warn_of_untrained(CheckpointInfo(kind="base", config={}, **said), seen)
+    assert [bool(re.search(warning, str(caught.message))) for caught in recwarn] == [True] * (warning is not None)

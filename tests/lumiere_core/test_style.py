@@ -418,12 +418,12 @@ def test_the_node_names_itself_in_what_it_refuses(model):
         ("ssr.safetensors", 0.5, "another backbone"),
         ("none.safetensors", 0.5, "was not found; searched"),
     ):
-        with pytest.raises(ValueError, match=f"^StyleWeightInterpolate: .*{message}"):
+        with pytest.raises(ValueError, match=f"^Style Weight Interpolate: .*{message}"):
             styled(model, style, alpha)
     with pytest.warns(UserWarning, match="extrapolated"):
         styled(model, "full.safetensors", 1.25)
     ssr = standalone.load_model(standalone.checkpoint_path("ssr.safetensors"), ("ssr",), "float32")
-    with pytest.raises(ValueError, match="^StyleWeightInterpolate: model must be of kind t2i or base; got ssr"):
+    with pytest.raises(ValueError, match="^Style Weight Interpolate: model must be of kind t2i or base; got ssr"):
         styled(ssr, "full.safetensors", 0.5)
 
 

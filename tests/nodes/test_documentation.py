@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lumiere_video.lumiere_core.checkpoints.bundled import BASE, bundled_weights
+from lumiere_video.lumiere_core.checkpoints.format import load_info
+from lumiere_video.lumiere_core.conditioning.vocabulary import Vocabulary
 from lumiere_video.nodes.extension import NODES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,6 +191,15 @@ def _is(message: re.Pattern, error: str) -> bool:
     return bool(message.fullmatch(error) or message.fullmatch(error.partition(": ")[2]))
 
 
+@every_language
+def test_the_page_of_prompts_lists_what_the_bundled_network_draws(language):
+    """`lumiere info` prints the words to list."""
+    heading = {"en": "Words", "zh": "词汇"}[language]
+    listed = " ".join(page(SCHEMAS["LumiereTextEncode"], language)[heading])
+    drawn = Vocabulary.of(load_info(bundled_weights(BASE)).training).by_kind().get("things", [])
+    assert [name for name in drawn if name not in listed] == []
+
+
 def test_there_are_no_pages_of_other_nodes():
     files = {file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*") if file.is_file()}
     assert files == {f"{id}{ending}" for id in SCHEMAS for ending in (".md", "/zh.md")}
@@ -232,3 +244,10 @@ def test_translations_are_translated(language):
         assert script.search(entry["description"]), id
         for group in ("inputs", "outputs"):
             assert [name for name, item in entry[group].items() if not script.search(item["tooltip"])] == [], id
+
+
+def test_messages_name_nodes_as_the_canvas_shows_them():
+    """What a message tells to wire is looked for by that name."""
+    classes = "|".join(node.__name__ for node in NODES if " " in SCHEMAS[node.define_schema().node_id].display_name)
+    unknown = re.compile(rf"(?<![A-Za-z])({classes})(?![A-Za-z])")
+    assert [message.pattern for message in MESSAGES if unknown.search(message.pattern)] == []

@@ -43,13 +43,16 @@ TOO_LARGE = [
 @pytest.mark.parametrize(("node", "inputs", "size"), TOO_LARGE, ids=[f"{case[0]}-{case[2]}" for case in TOO_LARGE])
 def test_what_would_not_fit_the_memory_is_not_allocated(monkeypatch, node, inputs, size):
     monkeypatch.setattr(memory, "available_bytes", lambda device: 100_000_000)
-    with pytest.raises(ValueError, match=f"{node}: .*{size} pixels, needs about .* GiB .* 0.1 GiB is free"):
+    name = NODES[node].define_schema().display_name.removesuffix(" (Lumiere)")
+    with pytest.raises(ValueError, match=f"{name}: .*{size} pixels, needs about .* GiB .* 0.1 GiB is free"):
         execute(node, **inputs)
 
 
 def test_a_condition_that_would_not_fit_the_memory_is_not_allocated(monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda device: 100_000_000)
-    with pytest.raises(ValueError, match="BuildConditioningMask: A clip of 16384 frames, 64 x 64 pixels, needs about"):
+    with pytest.raises(
+        ValueError, match="Build Conditioning Mask: A clip of 16384 frames, 64 x 64 pixels, needs about"
+    ):
         build("region", torch.zeros(1, 8, 8, 3), torch.ones(1, 8, 8), frames=16384, size=(64, 64))
 
 
@@ -67,14 +70,26 @@ def test_alpha_is_dropped():
     ],
 )
 def test_images_that_are_none_are_refused(images, message):
-    with pytest.raises(ValueError, match=f"FramesToLatent: {message}"):
+    with pytest.raises(ValueError, match=f"Frames to Latent: {message}"):
         execute("FramesToLatent", images=images)
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (2, 3, 4, 8, 8), (1, 16, 4, 8, 8), (1, 3, 0, 8, 8)])
+@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (1, 16, 4, 8, 8), (1, 3, 0, 8, 8)])
 def test_latents_of_other_models_are_refused(shape):
-    with pytest.raises(ValueError, match=r"latent must be one pixel-space clip, \(1, 3, T, H, W\); got \("):
+    with pytest.raises(ValueError, match=r"latent must be a pixel-space clip, \(1, 3, T, H, W\); got \("):
         video_of_latent({"samples": torch.zeros(shape)})
+
+
+def test_the_clips_of_a_batch_follow_each_other():
+    """As core's own decoders have it; core's KSampler samples batches."""
+    clips = torch.rand(2, 3, 4, 6, 8) * 2 - 1
+    (frames,) = execute("LatentToFrames", latent={"samples": clips})
+    torch.testing.assert_close(frames, (clips.permute(0, 2, 3, 4, 1).reshape(8, 6, 8, 3) + 1) / 2)
+
+
+def test_a_batch_is_refused_where_one_clip_is_sampled():
+    with pytest.raises(ValueError, match="latent must be one clip.* got a batch of 2. Choose one with core's LatentFr"):
+        video_of_latent({"samples": torch.zeros(2, 3, 4, 8, 8)})
 
 
 @pytest.mark.parametrize("shape", [(8, 6), (1, 8, 6), (5, 8, 6)])
@@ -187,14 +202,21 @@ def test_an_alpha_channel_is_dropped_and_a_batch_gives_its_first_image():
     torch.testing.assert_close(shown[0], images[0, ..., :3])
 
 
+def test_a_mode_that_there_is_not_is_refused():
+    """Core leaves an unknown choice of a DynamicCombo out."""
+    inputs = {"positive": TEXT, "negative": TEXT, "images": torch.rand(1, 8, 8, 3), "frames": 4}
+    with pytest.raises(ValueError, match="Build Conditioning Mask: mode must be one of first_frame, keyframes, "):
+        execute("BuildConditioningMask", **inputs, width=8, height=8, fit="crop")
+
+
 @pytest.mark.parametrize(
     "mode, values, message",
     [
-        ("inpaint", {}, "BuildConditioningMask: inpaint needs a mask"),
-        ("keyframes", {"indices": "0, 99"}, "BuildConditioningMask: keyframes needs one index for each image"),
-        ("keyframes", {"indices": "99"}, "BuildConditioningMask: indices must lie in -12 to 11"),
-        ("keyframes", {"indices": "a"}, "BuildConditioningMask: indices must be whole numbers"),
-        ("extend", {"last": 2}, "BuildConditioningMask: last must be at most 1"),
+        ("inpaint", {}, "Build Conditioning Mask: inpaint needs a mask"),
+        ("keyframes", {"indices": "0, 99"}, "Build Conditioning Mask: keyframes needs one index for each image"),
+        ("keyframes", {"indices": "99"}, "Build Conditioning Mask: indices must lie in -12 to 11"),
+        ("keyframes", {"indices": "a"}, "Build Conditioning Mask: indices must be whole numbers"),
+        ("extend", {"last": 2}, "Build Conditioning Mask: last must be at most 1"),
     ],
 )
 def test_what_cannot_be_conditioned_on_is_refused(mode, values, message):

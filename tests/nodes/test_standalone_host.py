@@ -25,6 +25,7 @@ from lumiere_video.nodes.host.standalone import io, models
 from lumiere_video.nodes.host.standalone.models import Settings, using
 from lumiere_video.nodes.loaders import BASE_KINDS, SSR_KINDS
 from lumiere_video.nodes.masks import change_mask
+from lumiere_video.nodes.sampler import STUNetSampler
 from lumiere_video.runner.core_nodes import CORE_NODES
 
 
@@ -38,6 +39,58 @@ def folder(tiny):
 @pytest.fixture
 def base(folder):
     return standalone.load_model(folder / "base.safetensors", BASE_KINDS, "float32")
+
+
+def sampled(base, **changes):
+    text = [[torch.zeros(1, 3, base.info.config["text_dim"]), {}]]
+    options = {"seed": 0, "steps": 2, "cfg": 1.0, "sampler": "euler", "scheduler": "normal", "fuse": "flat"}
+    options |= {"frames": 2, "width": 8, "height": 8, "window": 0, "overlap": -1, "loop": False, "keep_known": True}
+    return STUNetSampler.execute(base, text, text, **{"denoise": 1.0, **options, **changes})
+
+
+def test_lengths_and_shapes_that_the_network_does_not_know_are_named(base, recwarn):
+    base = dataclasses.replace(base, info=dataclasses.replace(base.info, trained_frames=(4, 6), trained_sides=(8, 16)))
+    sampled(base, frames=7, window=4, overlap=1, width=16)
+    assert not list(recwarn), "a longer clip is made of windows"
+    with pytest.warns(UserWarning, match="sees 7 frames at once, and was trained on 4 to 6; frames of 24 x 8 pixels"):
+        sampled(base, frames=7, width=24)
+
+
+@pytest.mark.parametrize("denoise, warned", [(0.5, True), (1.0, False)])
+def test_denoise_below_one_without_a_latent_is_said_to_start_from_grey(base, recwarn, denoise, warned):
+    sampled(base, denoise=denoise)
+    said = [str(warning.message) for warning in recwarn]
+    assert warned == any("no latent is connected: the clip starts from mid-grey" in text for text in said)
+
+
+@pytest.fixture
+def knowing(tiny, tmp_path):
+    """A folder with a base that says which words it knows, and its text encoder: its CLIP."""
+    info, tensors = load_checkpoint(tiny.base)
+    record = {"cast": {"name": "few", "words": [["fox"], ["bear"]], "phrases": ["a", "jumping"]}}
+    save_checkpoint(tmp_path / "knowing.safetensors", tensors, dataclasses.replace(info, training=record))
+    (tmp_path / tiny.text.name).symlink_to(tiny.text)
+    with using(Settings(device="cpu", models=tmp_path)):
+        yield standalone.load_text_encoder(tmp_path / "knowing.safetensors")
+
+
+def test_words_that_the_network_never_heard_are_named(knowing):
+    with pytest.warns(UserWarning, match="prompt's 'zebra' is not among the words these weights know; they can draw: "):
+        standalone.encode_text(knowing, "a (zebra:1.4) jumping")
+
+
+def test_words_that_are_known_are_not(knowing, recwarn):
+    for prompt in ("A Fox jumping ", "(foxes:1.4)", "a (zebra:0) fox", ""):
+        standalone.encode_text(knowing, prompt)
+    assert not list(recwarn)
+
+
+def test_a_character_that_a_style_teaches_is_known(knowing, tiny, tmp_path, recwarn):
+    info, tensors = load_checkpoint(tiny.t2i)
+    info = dataclasses.replace(info, kind="style", training={"character": "zorp"})
+    save_checkpoint(tmp_path / "zorp.safetensors", tensors, info)
+    standalone.encode_text(knowing, "a zorp jumping")
+    assert not list(recwarn)
 
 
 def test_both_hosts_offer_the_same_names():
@@ -163,7 +216,7 @@ def test_links_that_lead_back_are_followed_no_further(tiny, tmp_path):
 def test_models_carry_what_sampling_needs(base):
     assert (base.info.kind, base.device.type, base.dtype) == ("base", "cpu", torch.float32)
     assert standalone.model_info(base, BASE_KINDS) is base.info
-    with pytest.raises(ValueError, match="^model must be of kind ssr; got base. Wire LoadSSR.$"):
+    with pytest.raises(ValueError, match="^model must be of kind ssr; got base. Wire Load SSR.$"):
         standalone.model_info(base, SSR_KINDS)
 
 
@@ -173,10 +226,10 @@ def test_a_file_of_another_kind_is_refused(folder):
 
 
 def test_text_becomes_conditioning_as_core_has_it(folder):
-    encoder = standalone.load_text_encoder(folder / "base.safetensors")
-    ((text, extra),) = standalone.encode_text(encoder, "a red circle")
+    clip = standalone.load_text_encoder(folder / "base.safetensors")
+    ((text, extra),) = standalone.encode_text(clip, "a red circle")
     assert text.shape == (1, 32, 32) and text.dtype == torch.float32 and text.device.type == "cpu"
-    assert extra == {} and torch.equal(text, encoder.encode(["a red circle"]))
+    assert extra == {} and torch.equal(text, clip.encoder.encode(["a red circle"]))
 
 
 def test_a_checkpoint_without_a_text_encoder_gives_none(tiny, tmp_path):
@@ -240,7 +293,7 @@ def test_sampling_is_the_librarys_and_shows_each_evaluation(base, capsys):
         texts = ({"text": entry[0][0]} for entry in (positive, negative))
         expected = core_sampling.sample(network, base.info, plan, *texts, 5)
     assert torch.equal(video, expected) and not video.requires_grad
-    assert re.search(r"STUNetSampler: 100%.* 4/4 ", capsys.readouterr().err)
+    assert re.search(r"STUNet Sampler: 100%.* 4/4 ", capsys.readouterr().err)
 
 
 def test_known_pixels_come_out_as_they_are(base):

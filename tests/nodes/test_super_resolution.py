@@ -44,6 +44,30 @@ def picture(model, scale=1.0):
     return torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(0))
 
 
+WIDGETS = {"seed": 0, "steps": 2, "cfg": 1.0, "sampler": "euler", "scheduler": "normal", "fuse": "flat", "loop": False}
+WIDGETS |= {"window": 0, "overlap": -1, "noise_level": -1, "tile": 0, "tile_overlap": 0}
+BIG = torch.zeros(1, 32, 32, 3)
+WRONG = {
+    "window": ({"window": 4, "overlap": 4}, "window must be larger than overlap"),
+    "overlap": ({"overlap": 99}, "got window 6 and overlap 99"),
+    "tile": ({"tile": 8, "tile_overlap": 16}, "tile must be larger than tile_overlap"),
+    "mask": ({"original": BIG}, "original and mask go together"),
+    "frames": ({"original": BIG, "mask": BIG[..., 0]}, "original must have the frames of .* given, 12; got 1"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_found_before_the_small_clip_is_sampled(ssr, wrong):
+    """`images` is lazy: what is wired to it, a sampler mostly, runs after this."""
+    changes, message = WRONG[wrong]
+    positive, negative, _, _ = build(ssr, picture(ssr))
+    given = {"model": ssr, "positive": positive, "negative": negative, **WIDGETS, "images": None}
+    assert TemporalMultiDiffusionSSR.check_lazy_status(**given) == ["images"]
+    assert TemporalMultiDiffusionSSR.check_lazy_status(**given | {"images": BIG}) == []
+    with pytest.raises(ValueError, match=f"Temporal MultiDiffusion SSR: .*{message}"):
+        TemporalMultiDiffusionSSR.check_lazy_status(**given | changes)
+
+
 def test_the_first_frame_is_kept_at_full_size(ssr):
     image = picture(ssr)
     positive, negative, _, _ = build(ssr, image)

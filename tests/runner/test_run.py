@@ -113,7 +113,8 @@ def lumiere(tiny, tmp_path, capsys):
         printed = capsys.readouterr()
         errors = [line for line in printed.err.splitlines() if line and "%|" not in line]  # but for bars
         files = sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file())
-        return SimpleNamespace(code=code, lines=printed.out.splitlines(), errors=errors, files=files)
+        lines = printed.out.splitlines()
+        return SimpleNamespace(code=code, lines=lines, errors=errors, files=files, bars=printed.err)
 
     lumiere.out, lumiere.media = out, media
     return lumiere
@@ -338,7 +339,7 @@ BAD_GRAPHS = [
     ),
     (
         changed(GENERATE, n4={"window": 4, "overlap": 4}),
-        r"node 4 \(LumiereSTUNetSampler\): STUNetSampler: .*got window 4 and ov",
+        r"node 4 \(LumiereSTUNetSampler\): STUNet Sampler: .*got window 4 and ov",
     ),
     (CYCLE, r"cycle: node [47] \(\w+\) -> node [47] \(\w+\) -> node [47] \(\w+\). Remove one of its links"),
 ]
@@ -454,6 +455,21 @@ def test_results_are_dropped_after_their_last_reader_and_idle_nodes_do_not_run(t
     monkeypatch.setattr(run, "CLASSES", [Make, End])
     assert run.run_workflow(path, [], Settings(device="cpu", output=tmp_path)) == []
     assert alive == [[], [True], [False, True], [False, False, True]]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"window": 4, "overlap": 4}, "window must be larger than overlap"),
+        ({"tile": 4, "tile_overlap": 4}, "tile must be larger than tile_overlap"),
+        ({"original": ["9", 0]}, "original and mask go together"),
+    ],
+)
+def test_super_resolution_that_cannot_be_is_refused_before_the_base_is_sampled(lumiere, changes, message):
+    graph = changed(LARGE, n6=changes) | {"9": api("LoadImage", image="a.png")}
+    ended = lumiere(graph)
+    assert_refused(ended, f"Temporal MultiDiffusion SSR: .*{message}")
+    assert "STUNet Sampler" not in ended.bars
 
 
 def test_what_fails_in_a_node_names_it(lumiere, monkeypatch):

@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .files import checkpoint_names, checkpoint_path, input_file, register_model_folder
 from .model import load_model, model_info
+from .notices import notices
 from .preview import shown_clip
 from .routes import serve
 from .sampling import placed, progress, sample_video
@@ -21,6 +22,7 @@ __all__ = [
     "load_model",
     "load_text_encoder",
     "model_info",
+    "notices",
     "placed",
     "progress",
     "register_model_folder",

@@ -12,6 +12,7 @@ import comfy.model_management as management
 import comfy.model_patcher
 import comfy.supported_models_base
 import torch
+from comfy.patcher_extension import CallbacksMP
 
 from ....lumiere_core.checkpoints.format import (
     CheckpointInfo,
@@ -22,12 +23,15 @@ from ....lumiere_core.checkpoints.format import (
 from ....lumiere_core.conditioning.given import Condition
 from ....lumiere_core.conditioning.low_res import condition_low_res
 from ....lumiere_core.diffusion import NoiseSchedule, augmentation_noise, predicted_x0, threshold, v_of
-from ....lumiere_core.networks import STUNet
+from ....lumiere_core.networks import STUNet, UNetConfig
 from ....lumiere_core.runtime.devices import DTYPES
 from ....lumiere_core.runtime.memory import network_bytes
-from ....lumiere_core.sampling import known_channels
+from ....lumiere_core.runtime.notices import warn
+from ....lumiere_core.sampling import known_channels, warn_of_untrained
 from ....lumiere_core.video.diagnostics import frame_grid
 from ...checks import check_model_kind
+from .notices import noticing
+from .patches import check_patches, skips_of
 
 
 class PixelVideo(comfy.latent_formats.LatentFormat):
@@ -60,10 +64,15 @@ class PlacedSTUNet(STUNet):
 
     residual_schedule: NoiseSchedule | None = None
 
+    def __init__(self, config: UNetConfig, model_channels: int, **options):
+        """model_channels: the finest level's, which nodes that patch blocks read from core's config of the network."""
+        super().__init__(config, **options)
+
     def forward(
         self, x, timesteps, context=None, control=None, transformer_options=None, noise_level=None, **_
     ):  # fmt: skip
-        output = super().forward(x, timesteps, context, noise_level=noise_level)[:, :3]
+        skips = skips_of(transformer_options or {})
+        output = super().forward(x, timesteps, context, noise_level=noise_level, skips=skips)[:, :3]
         if self.residual_schedule is None:
             return output
         noisy, low_res = x.float().chunk(2, dim=1)
@@ -88,6 +97,15 @@ class LumiereModel(comfy.model_base.BaseModel):
         self.model_sampling.set_sigmas(info.schedule.sigmas)
 
     def extra_conds(self, **given):
+        with noticing("Lumiere model"):
+            return self._conds(given)
+
+    def _conds(self, given: dict) -> dict:
+        windowed = self.current_patcher is not None and "context_handler" in self.current_patcher.model_options
+        if self.info.kind != "ssr" and not windowed:
+            warn_of_untrained(self.info, given["noise"].shape[2:])
+        if given.get("control") is not None:
+            warn("a ControlNet has no effect here: there is none for these networks.")
         conds = {"c_crossattn": comfy.conds.CONDRegular(self._text(given))}
         if self.info.kind == "ssr":
             low_res, level = self._low_res(given)
@@ -112,7 +130,7 @@ class LumiereModel(comfy.model_base.BaseModel):
             got = None if text is None else text.shape[-1]
             raise ValueError(
                 f"Lumiere model: conditioning must be text of width {expected}, from the encoder that the network was "
-                f"trained with; got {got}. Wire the clip output of LoadSTUNet."
+                f"trained with; got {got}. Wire the clip output of Load STUNet."
             )
         return text
 
@@ -127,15 +145,15 @@ class LumiereModel(comfy.model_base.BaseModel):
         info, noise, low_res = self.info, given["noise"], given.get("lumiere_low_res")
         if low_res is None:
             raise ValueError(
-                "Lumiere SSR: conditioning must carry a small video; got none. Wire SSRConditioning, or use "
-                "TemporalMultiDiffusionSSR."
+                "Lumiere SSR: conditioning must carry a small video; got none. Wire SSR Conditioning, or use "
+                "Temporal MultiDiffusion SSR."
             )
         frames, height, width = low_res.shape[2:]
         size = (frames, height * info.scale, width * info.scale)
         if given["lumiere_scale"] != info.scale or size != tuple(noise.shape[2:]):
             raise ValueError(
                 f"Lumiere SSR: the latent must be {info.scale} times the small video, (T, H, W) = {size}; got "
-                f"{tuple(noise.shape[2:])} at scale {given['lumiere_scale']}. Set SSRConditioning's scale to "
+                f"{tuple(noise.shape[2:])} at scale {given['lumiere_scale']}. Set SSR Conditioning's scale to "
                 f"{info.scale} and wire its latent."
             )
         level = given["lumiere_noise_level"]
@@ -154,7 +172,7 @@ def load_model(path: Path, kinds: tuple[str, ...], dtype: str, disable_dynamic: 
     config = meta_network(info, tensors, path).config
     load_device, offload_device = management.get_torch_device(), management.unet_offload_device()
 
-    model_config = LumiereConfig({"config": config})
+    model_config = LumiereConfig({"config": config, "model_channels": config.levels[0].channels})
     supported = model_config.supported_inference_dtypes
     parameters = sum(tensor.numel() for tensor in tensors.values())
     weight_dtype = DTYPES.get(dtype) or management.unet_dtype(load_device, parameters, supported)
@@ -168,6 +186,7 @@ def load_model(path: Path, kinds: tuple[str, ...], dtype: str, disable_dynamic: 
         tensors = {name: tensor.to(weight_dtype) for name, tensor in tensors.items()}
     model.diffusion_model.load_state_dict(tensors, assign=patcher.is_dynamic())
     patcher.cached_patcher_init = (load_model, (path, kinds, dtype))
+    patcher.add_callback(CallbacksMP.ON_PRE_RUN, check_patches)
     if info.thresholding:
         patcher.set_model_sampler_post_cfg_function(lambda args: threshold(args["denoised"], **info.thresholding))
     return patcher

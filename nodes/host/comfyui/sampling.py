@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +22,7 @@ from ....lumiere_core.diffusion import (
     window_weights,
 )
 from ....lumiere_core.runtime.memory import network_bytes, require_frames_memory
+from ....lumiere_core.runtime.notices import warn
 from ....lumiere_core.sampling import SPARE, SamplingPlan, run_on
 from .preview import Previews
 
@@ -101,7 +101,7 @@ def sample_video(
 def placed(model, plan: SamplingPlan, node: str) -> Iterator[dict]:
     """The network on its device with its weight patches applied, for as long as the context lasts."""
     require_frames_memory("A clip", *plan.shape[2:], copies=CLIP_COPIES)
-    _warn_of_sampler_patches(model, node)
+    _warn_of_sampler_patches(model)
     device, dtype = model.load_device, _compute_dtype(model)
     network = model.model.diffusion_model
     needed = SPARE * network_bytes(network.config, *plan.window_size, dtype)
@@ -170,7 +170,7 @@ def _windowed(model, plan: SamplingPlan, shown: Progress):
     return windowed
 
 
-def _warn_of_sampler_patches(model, node: str) -> None:
+def _warn_of_sampler_patches(model) -> None:
     options = model.model_options
     found = [name for name in SAMPLER_PATCHES if options.get(name)]
     thresholds = 1 if model.model.info.thresholding else 0
@@ -180,9 +180,7 @@ def _warn_of_sampler_patches(model, node: str) -> None:
     found += [f"wrapper {kind}" for kind, keyed in model.wrappers.items() if any(keyed.values())]
     found += sorted({"model_sampling", "latent_format"} & model.object_patches.keys())
     if found:
-        logging.warning(
-            "%s: patches that act inside core's samplers have no effect here: %s. Use SSRConditioning with KSampler to "
-            "have them.",
-            node,
-            ", ".join(found),
+        warn(
+            f"patches that act inside core's samplers have no effect here: {', '.join(found)}. Use SSR Conditioning "
+            "with KSampler to have them."
         )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from comfy.weight_adapter.lora import LoRAAdapter
 
 from ....lumiere_core.networks import STUNet
+from ....lumiere_core.runtime.notices import warn
 from ....lumiere_core.style import Change, Full, LowRank, Style, changed_part, plan_style
 
 
@@ -17,7 +16,7 @@ def apply_style(model, style: Style, alpha: float):
     tensors = STUNet(model.model.diffusion_model.config, device="meta").state_dict()
     plan = plan_style(style, tensors, alpha)
     for note in plan.notes:
-        logging.warning("StyleWeightInterpolate: %s", note)
+        warn(note)
     styled = model.clone()
     if alpha == 0:
         return styled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,23 +12,30 @@ import torch
 
 from ....lumiere_core.checkpoints.bundled import find_text_encoder
 from ....lumiere_core.checkpoints.format import load_info
-from ....lumiere_core.conditioning.text import TextEncoder
+from ....lumiere_core.conditioning.text import TextEncoder, weighed
 from ....lumiere_core.conditioning.text import load_text_encoder as load_encoder
-from .files import FOLDER
+from ....lumiere_core.conditioning.vocabulary import Vocabulary
+from ....lumiere_core.runtime.notices import warn
+from ...checks import warn_of_unknown_words
+from .files import FOLDER, checkpoint_names, checkpoint_path
+from .notices import noticing
 
 TOKENS = "lumiere"
+NO_WORDS = Vocabulary()
 
 
 class LumiereTokenizer:
-    """Core's tokenizer interface over TextEncoder's: a fixed number of (token, weight 1) pairs."""
+    """Core's tokenizer interface over TextEncoder's: a fixed number of (token, weight) pairs."""
 
-    def __init__(self, encoder: TextEncoder):
-        self.encoder = encoder
+    def __init__(self, encoder: TextEncoder, vocabulary: Vocabulary):
+        self.encoder, self.vocabulary = encoder, vocabulary
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_) -> dict:
-        ids, _ = self.encoder.tokenize([text])
+        with noticing("Lumiere text encoder"):
+            warn_of_unknown_words(self.vocabulary, text, map(checkpoint_path, checkpoint_names(("style",))))
+            ids, weights = self.encoder.read(text)
         extra = (0,) if return_word_ids else ()
-        return {TOKENS: [[(token, 1.0, *extra) for token in ids[0].tolist()]]}
+        return {TOKENS: [[(*pair, *extra) for pair in zip(ids.tolist(), weights.tolist(), strict=True)]]}
 
     def untokenize(self, pairs: list) -> list:
         return [(pair, self.encoder.tokenizer.decode([pair[0]])) for pair in pairs]
@@ -46,7 +52,8 @@ class LumiereTextModel(torch.nn.Module):
     def __init__(self, encoder: TextEncoder, dtype, device):
         super().__init__()
         self.t5 = encoder.model.to(device)
-        self.padding = encoder.tokenizer.pad_token_id
+        self.padding = encoder.padding
+        self.nothing = encoder.tokenize([""])[0]
         self.dtypes = {dtype}
         self.execution_device = None
 
@@ -60,9 +67,12 @@ class LumiereTextModel(torch.nn.Module):
         """-> (1, L, D) and no pooled output; padding is masked inside T5, as DeepFloyd IF has it."""
         device = self.execution_device or next(self.t5.parameters()).device
         self.t5.to(device)  # core leaves plain layers behind where there is little room
-        ids = torch.tensor([[pair[0] for pair in row] for row in tokens[TOKENS]], device=device)
-        text = self.t5(input_ids=ids, attention_mask=(ids != self.padding).long()).last_hidden_state
+        ids, weights = (torch.tensor([[pair[i] for pair in row] for row in tokens[TOKENS]]) for i in (0, 1))
+        text = weighed(self._heard(ids.to(device)), weights, lambda: self._heard(self.nothing.to(device)))
         return text.to(management.intermediate_device(), torch.float32), None
+
+    def _heard(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.t5(input_ids=ids, attention_mask=(ids != self.padding).long()).last_hidden_state
 
     def load_sd(self, state: dict):
         return self.t5.load_state_dict(state, strict=False)
@@ -70,11 +80,12 @@ class LumiereTextModel(torch.nn.Module):
 
 def load_text_encoder(checkpoint: Path):
     """The CLIP that a checkpoint names; None, with a warning, where it names none or the file is not there."""
-    source = _text_encoder_source(load_info(checkpoint).text_encoder, checkpoint)
+    info = load_info(checkpoint)
+    source = _text_encoder_source(info.text_encoder, checkpoint)
     if source is None:
-        logging.warning("Lumiere: no text encoder was found for %s; wire one to TextEncode.", checkpoint)
+        warn(f"no text encoder was found for {checkpoint}; wire one to Text Encode.")
         return None
-    return text_encoder_clip(source)
+    return text_encoder_clip(source, Vocabulary.of(info.training))
 
 
 def _text_encoder_source(name: str | None, checkpoint: Path) -> Path | None:
@@ -86,8 +97,8 @@ def _text_encoder_source(name: str | None, checkpoint: Path) -> Path | None:
         return Path(known) if known else None
 
 
-def text_encoder_clip(source: Path) -> comfy.sd.CLIP:
-    """A core CLIP of a text file or a T5 folder."""
+def text_encoder_clip(source: Path, vocabulary: Vocabulary = NO_WORDS) -> comfy.sd.CLIP:
+    """A core CLIP of a text file or a T5 folder. vocabulary: the words that the network knows which it came with."""
     # The bundled one, of a few hundred KB, exactly; a T5-XXL halved where it is fast, and never float16: it overflows.
     halve = source.is_dir() and management.should_use_bf16(management.text_encoder_device())
     dtype = torch.bfloat16 if halve else torch.float32
@@ -95,7 +106,7 @@ def text_encoder_clip(source: Path) -> comfy.sd.CLIP:
     target = SimpleNamespace(
         params={},
         clip=lambda dtype, device, model_options: LumiereTextModel(encoder, dtype, device),
-        tokenizer=lambda **_: LumiereTokenizer(encoder),
+        tokenizer=lambda **_: LumiereTokenizer(encoder, vocabulary),
     )
     clip = comfy.sd.CLIP(target, model_options={"dtype": dtype})
     clip.patcher.cached_patcher_init = (_text_encoder_patcher, (source,))

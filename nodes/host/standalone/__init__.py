@@ -14,6 +14,7 @@ from .models import (
     register_model_folder,
     serve,
 )
+from .notices import notices
 from .sampling import placed, progress, sample_video, shown_clip
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "load_model",
     "load_text_encoder",
     "model_info",
+    "notices",
     "placed",
     "progress",
     "register_model_folder",

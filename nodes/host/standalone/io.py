@@ -19,7 +19,10 @@ class Option(NamedTuple):
 
 @dataclass(frozen=True)
 class Input:
-    """An input of a node; which fields mean anything depends on its type. upload: the kind of files to choose from."""
+    """An input of a node; which fields mean anything depends on its type.
+
+    upload: the kind of files to choose from. lazy: what is wired to it runs after `check_lazy_status`.
+    """
 
     type: str
     id: str
@@ -37,6 +40,7 @@ class Input:
     dynamic_prompts: bool = False
     control_after_generate: bool = False
     upload: str | None = None
+    lazy: bool = False
 
     @property
     def is_widget(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,10 +16,12 @@ import torch
 from ....lumiere_core.checkpoints import bundled
 from ....lumiere_core.checkpoints.format import UNTOLD, CheckpointInfo, kind_to_list, load_info, load_stunet
 from ....lumiere_core.conditioning import text as text_encoders
+from ....lumiere_core.conditioning.vocabulary import Vocabulary
 from ....lumiere_core.networks import STUNet
 from ....lumiere_core.runtime.devices import resolve_device, resolve_dtype
+from ....lumiere_core.runtime.notices import warn
 from ....lumiere_core.style import Style, StylePlan, plan_style
-from ...checks import check_model_kind
+from ...checks import check_model_kind, warn_of_unknown_words
 
 MEDIA = Path(__file__).parents[3] / "workflows" / "media"
 
@@ -140,32 +141,42 @@ def load_model(path: Path, kinds: tuple[str, ...], dtype: str) -> Model:
     return Model(info, network, device, compute_dtype)
 
 
-def load_text_encoder(path: Path) -> text_encoders.TextEncoder | None:
+@dataclass(frozen=True)
+class Clip:
+    """What goes over a CLIP socket. vocabulary: the words that the network knows which came with the encoder."""
+
+    encoder: text_encoders.TextEncoder
+    vocabulary: Vocabulary = Vocabulary()
+
+
+def load_text_encoder(path: Path) -> Clip | None:
     """The encoder that a checkpoint names; None where it names none or, with a warning, that is not there."""
-    name = load_info(path).text_encoder
-    if name is None:
+    info = load_info(path)
+    if info.text_encoder is None:
         return None
     try:
-        source = bundled.find_text_encoder(name, path)
+        source = bundled.find_text_encoder(info.text_encoder, path)
     except ValueError as error:
-        warnings.warn(str(error), stacklevel=2)
+        warn(str(error))
         return None
     device = resolve_device(settings().device)
     # A folder is a T5-XXL: half precision where the device is fast in it, and bfloat16, as float16 overflows in T5.
     halve = source.is_dir() and resolve_dtype("auto", device) != torch.float32
-    return text_encoders.load_text_encoder(source, device, torch.bfloat16 if halve else torch.float32)
+    encoder = text_encoders.load_text_encoder(source, device, torch.bfloat16 if halve else torch.float32)
+    return Clip(encoder, Vocabulary.of(info.training))
 
 
-def encode_text(clip: text_encoders.TextEncoder, text: str) -> list:
-    """CONDITIONING of one text: [[(1, L, D) float32 on the CPU, {}]]."""
-    return [[clip.encode([text]).to("cpu", torch.float32), {}]]
+def encode_text(clip: Clip, text: str) -> list:
+    """CONDITIONING of one text: [[(1, L, D) float32 on the CPU, {}]]. Warns of words that the network never heard."""
+    warn_of_unknown_words(clip.vocabulary, text, map(checkpoint_path, checkpoint_names(("style",))))
+    return [[clip.encoder.encode([text]).to("cpu", torch.float32), {}]]
 
 
 def apply_style(model: Model, style: Style, alpha: float) -> Model:
     """The MODEL with one more style; the given one stays as it is. Raises ValueError as `plan_style` does."""
     plan = plan_style(style, model.network.state_dict(), alpha)
     for note in plan.notes:
-        warnings.warn(note, stacklevel=2)
+        warn(note)
     return replace(model, styles=(*model.styles, plan))
 
 

@@ -35,7 +35,7 @@ def sample_video(
     texts = {"text": one_text(positive, "positive"), "negative": one_text(negative, "negative")}
     conditions = {"condition": known_pixels(positive), "negative_condition": known_pixels(negative)}
     known = Condition(start, change_mask(mask, plan.shape[2:])) if keep_known and mask is not None else None
-    node = "STUNetSampler"
+    node = "STUNet Sampler"
     with placed(model, plan, node) as place, progress(node, plan, model.info.fps) as report:
         return sample_base(
             info=model.info, plan=plan, seed=seed, start=start, known=known, **texts, **conditions, **place, **report

@@ -99,6 +99,11 @@ WRONG_FIELDS = [
     ({"training": {"cast": CAST | {"words": [[]]}}}, "words must have a name for each thing"),
     ({"training": {"cast": CAST | {"phrases": [1]}}}, "cast: phrases must be a list, each of it text"),
     ({"training": {"cast": CAST | {"name": 3}}}, "cast: name must be text"),
+    ({"trained_frames": 8}, "trained_frames must be a list, each of it a whole number from 1 to 16384 or null; got 8"),
+    ({"trained_frames": [8]}, r"trained_frames must be null or two numbers, the least and the most; got \[8\]"),
+    ({"trained_frames": [80, 8]}, "trained_frames must be null or two numbers, the least and the most"),
+    ({"trained_sides": [1, 2, 3]}, "trained_sides must be null or two numbers"),
+    ({"trained_sides": [0, 64]}, "trained_sides must be a list, each of it a whole number from 1 to 16384 or null"),
     ({"training": {"character": 3}}, "training: character must be text or null"),
     ({"format": "1"}, "newer version of this pack"),
     ({"format": 2}, "newer version of this pack"),
@@ -108,6 +113,14 @@ WRONG_FIELDS = [
 @pytest.mark.parametrize(("fields", "message"), WRONG_FIELDS, ids=[f"{fields}"[:40] for fields, _ in WRONG_FIELDS])
 def test_wrong_fields_are_named_in_one_line(written, fields, message):
     refused(written(**fields), message)
+
+
+def test_what_was_trained_on_is_said_or_not(written):
+    """Older files have no such fields."""
+    info = load_info(written(trained_frames=[8, 160], trained_sides=[48, 84]))
+    assert (info.trained_frames, info.trained_sides) == ((8, 160), (48, 84))
+    fields = {name: value for name, value in json.loads(info.to_json()).items() if not name.startswith("trained_")}
+    assert load_info(written(json.dumps(fields))).trained_frames is None
 
 
 def changed(config: dict, place: str, value) -> dict:

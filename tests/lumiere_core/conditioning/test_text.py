@@ -81,6 +81,31 @@ def test_padding_is_not_read_by_the_words(encoder):
     torch.testing.assert_close(longer.encode(PROMPTS[:1])[:, :words], encoder.encode(PROMPTS[:1])[:, :words])
 
 
+@pytest.mark.parametrize("prompt", ["A Red CIRCLE", " a red  circle\n", "(a red circle:1)", "a red (circle:1.0)"])
+def test_case_blanks_and_weights_of_one_say_nothing(encoder, prompt):
+    assert torch.equal(encoder.encode([prompt]), encoder.encode(["a red circle"]))
+
+
+def test_a_weighted_word_is_so_many_times_as_far_from_nothing(encoder):
+    plain, nothing = encoder.encode(["a red circle", ""])
+    for weight in (0.0, 0.5, 1.4):
+        (weighted,) = encoder.encode([f"a (red:{weight}) circle"])
+        expected = plain.clone()
+        expected[2:5] = nothing[2:5] + weight * (plain - nothing)[2:5]
+        torch.testing.assert_close(weighted, expected)
+
+
+def test_a_weighted_prompt_is_the_same_beside_others(encoder):
+    prompts = ["a red circle", "a (red:2) circle", ""]
+    torch.testing.assert_close(encoder.encode(prompts)[1:2], encoder.encode(prompts[1:2]))
+    torch.testing.assert_close(encoder.encode(prompts)[:1], encoder.encode(prompts[:1]))
+
+
+def test_parentheses_of_captions_are_text(encoder):
+    ids, _ = encoder.tokenize(["A (red:2)"])
+    assert ids[0, :9].tolist() == [byte + 3 for byte in b"a (red:2)"]
+
+
 def test_an_over_long_prompt_is_cut_with_a_warning_that_says_where(encoder):
     prompt = "a red circle moving right, then left"
     kept = prompt[: LENGTH - 1]

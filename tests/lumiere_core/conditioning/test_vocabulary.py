@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lumiere_video.lumiere_core.checkpoints.format import load_checkpoint, save_checkpoint
+from lumiere_video.lumiere_core.checkpoints.summary import describe_checkpoint
 from lumiere_video.lumiere_core.conditioning.vocabulary import (
     check_prompt,
     known_words,
@@ -104,6 +105,17 @@ def test_a_character_is_one_thing_more():
     assert check_prompt("my zorp jumping", cast["words"], cast["phrases"]) is None
     assert check("my zorp jumping") is not None and training["steps"] == 3
     assert taught({}, "zorp") == {"cast": {"words": [["zorp"]]}}
+
+
+def test_info_lists_the_words_by_kind(tiny, tmp_path):
+    info, tensors = load_checkpoint(tiny.base)
+    cast = {"name": "few", "words": [["fox", "red fox"], ["bear"]], "phrases": ["a", "jumping"]}
+    path = tmp_path / "known.safetensors"
+    save_checkpoint(path, tensors, dataclasses.replace(info, training={"steps": 3, "cast": cast}))
+    lines = describe_checkpoint(path).splitlines()
+    at = lines.index("words:")
+    assert lines[at + 1 : at + 4] == ["  things: fox, bear", "  also called: red fox", "  other words: a, jumping"]
+    assert "  steps: 3" in lines and not any("cast" in line for line in lines)
 
 
 def test_the_pipeline_warns_once_and_only_of_the_prompt(tiny, tmp_path):

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from lumiere_video.lumiere_core.training.batches import ANYWHERE, LENGTHS, request_of, stage_batches, vary_phase
+from lumiere_video.lumiere_core.training.batches import (
+    ANYWHERE,
+    LENGTHS,
+    request_of,
+    stage_batches,
+    trained_spans,
+    vary_phase,
+)
 from lumiere_video.lumiere_core.training.recipe import Phase, Stage
 from lumiere_video.lumiere_core.training.source import Clips, Crop, LabelledCaption, Place, Request
 
@@ -151,3 +158,26 @@ def test_masks_are_about_what_is_in_the_clip():
         batch = batches(stage("base", tasks={"track": 1}), Shown([still]))[step]
         assert batch["change_mask"].shape == (3, 1, 5, 16, 16) and batch["change_mask"].dtype == torch.float32
         assert (batch["change_mask"][:, :, :, 12, 4] == 1).all() and batch["change_mask"].mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("phase", "spans"),
+    [
+        (CLIP, ((5, 5), (16, 16))),
+        (dataclasses.replace(CLIP, excerpt_of=9), ((5, 9), (16, 16))),
+        (dataclasses.replace(STILL, crop=12), ((1, 1), (12, 16))),
+        (dataclasses.replace(CLIP, vary=0.5), ((5, 160), (16, 24))),
+        (dataclasses.replace(STILL, vary=0.5), ((1, 1), (16, 24))),
+    ],
+)
+def test_what_a_stage_ends_with_is_what_its_checkpoint_says(phase, spans):
+    assert trained_spans(stage(phase=phase)) == spans
+
+
+def test_what_varied_steps_draw_lies_within_what_is_said():
+    phase, rng = dataclasses.replace(CLIP, vary=1.0), np.random.default_rng(0)
+    frames, sides = trained_spans(stage(phase=phase, size=64))
+    drawn = [vary_phase(phase, 64, rng) for _ in range(300)]
+    assert {min(frames), max(frames)} <= {varied.frames for varied, _ in drawn} | {CLIP.frames}
+    assert all(frames[0] <= varied.frames <= frames[1] for varied, _ in drawn)
+    assert (min(side for _, size in drawn for side in size), max(side for _, size in drawn for side in size)) == sides

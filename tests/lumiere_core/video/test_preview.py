@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
+from lumiere_video.lumiere_core.video.diagnostics import frame_grid
 from lumiere_video.lumiere_core.video.preview import animated_png, excerpt
 
 
@@ -50,3 +51,11 @@ def test_the_png_holds_all_frames_at_their_rate():
     assert image.format == "PNG" and image.info["loop"] == 0 and image.info["duration"] == round(1000 / 16)
     played = np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)])
     assert np.array_equal(played, pixels)
+
+
+def test_frames_that_are_apart_already_stay_as_they_are():
+    """VideoHelperSuite previews a clip frame by frame, through what lays out the frames of a whole one."""
+    video = torch.rand(1, 3, 12, 6, 4)
+    assert frame_grid(video).shape[2] == 1
+    frames = video[0].movedim(1, 0)
+    assert torch.equal(frame_grid(frames), frames)

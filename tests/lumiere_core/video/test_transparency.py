@@ -133,5 +133,5 @@ def test_the_node_gives_rgba_and_the_mask_of_load_image():
     image, mask = RemovePlainBackground.execute(images=clip(), tolerance=0.08).args
     assert torch.equal(image, key_out(clip())) and torch.equal(mask, 1 - image[..., 3])
     assert mask[0, 0, 0] == 1 and mask[0, 32, 32] == 0
-    with pytest.raises(ValueError, match="RemovePlainBackground: background must be plain"):
+    with pytest.raises(ValueError, match="Remove Plain Background: background must be plain"):
         RemovePlainBackground.execute(images=clip(background="room"), tolerance=0.08)
