@@ -238,6 +238,7 @@ def test_training_writes_a_style_that_fits_the_base(engine, recipe, output, tiny
         assert not torch.equal(stylized.conv_out.weight, network.conv_out.weight)
 
 
+@pytest.mark.slow
 def test_the_loss_falls(engine, tiny, tmp_path):
     folder = tmp_path / "white"
     folder.mkdir()
@@ -543,6 +544,7 @@ def test_training_a_character_writes_a_style_that_says_its_name(engine, characte
     assert ["my zorp"] in pipeline.base.info.training["cast"]["words"], "so prompts may have it"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The prompt has")  # the tiny encoder reads 32 tokens
 def test_a_character_is_learned(engine, cutouts, tiny, tmp_path):
     """Told by the same batches before and after, which are none of those that it learns from."""
