@@ -45,7 +45,7 @@ def started(program, folder, **options):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
 def test_a_signal_while_writing_leaves_nothing(tmp_path, name):
     number = signal.Signals[name]
     with started(WRITING, tmp_path) as process:

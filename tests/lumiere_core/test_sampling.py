@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from lumiere_video.lumiere_core.pipeline import LumierePipeline
 from lumiere_video.lumiere_core.runtime.memory import network_bytes
 from lumiere_video.lumiere_core.runtime.out_of_memory import halve_on_out_of_memory
 from lumiere_video.lumiere_core.sampling import network_call, plan_sampling, run_on, sample, super_resolve
+from lumiere_video.lumiere_core.video.tensors import video_to_frames
 
 CPU = torch.device("cpu")
 
@@ -340,3 +342,39 @@ def test_as_many_windows_run_at_once_as_fit(pipeline, device, gigabytes, batch):
     assert place["batch"] == batch and place["is_out_of_memory"](RuntimeError("cannot allocate memory"))
     needed = 1.5 * network_bytes(pipeline.base.network.config, *plan.window_size, torch.float32)
     assert run_on(pipeline.base.network, plan, torch.device("cuda"), torch.float32, 2 * needed)["batch"] == 2
+
+
+def peak_of(run):
+    """What `run` gives, and how many bytes more than before this process held meanwhile at the most."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("the system does not say what a process holds at the most")
+
+    def held(name):
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+        return int(line.split()[1]) * 1024
+
+    before = held("VmRSS")
+    return run(), held("VmHWM") - before
+
+
+@pytest.mark.parametrize(("sampler", "guidance", "clips"), [("dpmpp_2m", 2.0, 8), ("euler", 1.0, 6)])
+def test_a_long_clip_is_held_few_times(tiny, sampler, guidance, clips):
+    """What is made among them, and half a clip or so for windows; each one more would be gigabytes of a large video."""
+    info, text = load_info(tiny.ssr), torch.zeros(1, 1, 1)
+    options = SamplingOptions(steps=3, sampler=sampler, guidance=guidance, window=16, overlap=2)
+
+    def network(x, timestep, text, low_res, noise_level):
+        return x * 0.3 + low_res * 0.2 + text.mean()
+
+    def enlarge(frames, side=128):
+        small = torch.zeros(1, 3, frames, side // info.scale, side // info.scale)
+        plan = plan_sampling(info, frames, (side, side), options)
+        return super_resolve(network, info, plan, small, text, text + 1, 1)
+
+    enlarge(20)  # what only a first run takes
+    video, peak = peak_of(lambda: enlarge(200))  # 39 MB: less than 32 are not given back at once
+    assert peak < clips * video.nbytes
+    _, peak = peak_of(lambda: video_to_frames(video))
+    assert peak < 1.5 * video.nbytes

@@ -67,6 +67,7 @@ def test_clips_show_what_was_asked_for(pipeline, cast, noun, motion, background)
     assert (seen.noun, seen.motion, seen.background) == (noun, motion, background)
 
 
+@pytest.mark.slow
 def test_super_resolution_keeps_what_the_base_drew(pipeline, cast):
     clip = pipeline.generate("a blue triangle on a black background", seed=1, frames=8, ssr=SamplingOptions(steps=4))
     assert clip.frames.shape == (8, 128, 128, 3)

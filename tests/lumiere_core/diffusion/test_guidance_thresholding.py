@@ -105,6 +105,7 @@ def test_threshold_is_per_video_not_per_frame():
     assert torch.equal(bounded[1], x0[1])
 
 
+@pytest.mark.slow
 def test_threshold_takes_clips_beyond_the_limit_of_torch_quantile():
     x0 = torch.linspace(0, 3, 2**24 + 3).view(1, 1, -1, 1, 1)
     assert threshold(x0, 0.5, 10.0).flatten()[2**23].item() == pytest.approx(1.0, abs=1e-6)

@@ -286,6 +286,7 @@ def test_a_training_of_other_settings_is_not_gone_on_with(killed, recipe, output
     assert (killed / "style.state.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_what_is_learned_does_not_depend_on_what_the_file_is_called(engine, pictures, tiny, tmp_path):
     knobs = {"rank": 2, "steps": STEPS, "batch": 3}
     names = ("look", "another look (2)", "it's mine")
@@ -295,7 +296,7 @@ def test_what_is_learned_does_not_depend_on_what_the_file_is_called(engine, pict
     assert len({file.read_bytes() for file in outputs}) == 1
 
 
-@pytest.mark.parametrize("kind", ["style", "character"])
+@pytest.mark.parametrize("kind", ["style", pytest.param("character", marks=pytest.mark.slow)])
 def test_changed_pictures_are_noticed(engine, tiny, tmp_path, cutouts, monkeypatch, kind):
     """Of a style and of a character, by their names on the disk the same."""
     output, knobs = tmp_path / "look.safetensors", {"rank": 2, "steps": STEPS, "batch": 3}

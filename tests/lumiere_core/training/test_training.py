@@ -327,9 +327,9 @@ def test_loss_falls(finished, recipe, tmp_path, monkeypatch, optimizer):
         ("text", (), 2),
         ("t2i", ("text",), 2),
         ("base", ("text", "t2i"), 4),
-        ("conditional", ("text", "base"), 2),
-        ("ssr-image", ("text",), 1),
-        ("ssr", ("text", "ssr-image"), 1),
+        pytest.param("conditional", ("text", "base"), 2, marks=pytest.mark.slow),
+        pytest.param("ssr-image", ("text",), 1, marks=pytest.mark.slow),
+        pytest.param("ssr", ("text", "ssr-image"), 1, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, monkeypatch, stage, needs, step):
