@@ -84,4 +84,5 @@ class LatentToFrames(io.ComfyNode):
     @named("LatentToFrames")
     def execute(cls, latent) -> io.NodeOutput:
         video = video_of_latent(latent)
-        return io.NodeOutput(video_to_frames(video).clamp(0, 1))
+        require_frames_memory("A clip", *video.shape[2:])
+        return io.NodeOutput(video_to_frames(video).clamp_(0, 1))
