@@ -116,6 +116,8 @@ def test_dynamic_threshold_wraps_a_denoiser():
     x = initial_noise(SHAPE, 0)
     bounded = dynamic_threshold(lambda x, sigma, gain: gain * x, 0.9, 2.0)(x, SIGMA, gain=4.0)
     assert torch.equal(bounded, threshold(4 * x, 0.9, 2.0))
+    clipped = dynamic_threshold(lambda x, sigma: 4 * x, maximum=1.0)(x, SIGMA)
+    assert torch.equal(clipped, (4 * x).clamp(-1, 1))
 
 
 @pytest.mark.parametrize(
