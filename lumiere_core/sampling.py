@@ -48,6 +48,7 @@ TEXT_ONLY = (
 )
 
 
+AT_ONCE = 16  # frames that are enlarged together
 SPARE = 1.5  # times the estimate of what an evaluation takes should be free; ComfyUI's own factor
 # What no checkpoint need say.
 PLAINEST = {"fuse": "flat", "loop": False, "noise_level": 0, "tile_overlap": 0}
@@ -160,6 +161,7 @@ def _span(least: int, most: int) -> str:
     return str(least) if least == most else f"{least} to {most}"
 
 
+@torch.no_grad()
 def sample(
     network: Callable[..., torch.Tensor],
     info: CheckpointInfo,
@@ -186,8 +188,7 @@ def sample(
     takes more memory than there is. evaluated: called with (windows evaluated, plan.evaluations), from 0 on; to
     cancel, raise from it. callback: a sampler's, called once a step.
     """
-    start = torch.zeros(plan.shape) if start is None else start
-    noise = initial_noise(plan.shape, seed)
+    start = torch.zeros(1).expand(plan.shape) if start is None else start
     sampled = start
     if plan.denoise > 0:
         model = denoiser(network, info.schedule, info.prediction)
@@ -198,13 +199,18 @@ def sample(
         fused = multidiffusion(model, plan.windows, plan.fuse, windowed=windowed, batch=batch)
         guided = classifier_free_guidance(fused, cond, uncond, plan.guidance)
         bounded = dynamic_threshold(guided, **info.thresholding) if info.thresholding else guided
-        held = keep_known(bounded, *known, noise) if known is not None else bounded
+        held = bounded if known is None else keep_known(bounded, *known, initial_noise(plan.shape, seed))
 
         sigmas = sampling_sigmas(info.schedule, plan.scheduler, plan.steps, plan.denoise)
         from_pure_noise = bool(sigmas[0] >= info.schedule.sigmas[-1] * (1 - 1e-5))  # as core's max_denoise decides it
-        noisy = noised_start(start, noise, sigmas[0], from_pure_noise)
         report = finite_callback(callback, dtype)
-        sampled = SAMPLERS[plan.sampler](held, noisy, sigmas, report, sampler_noise(plan.shape, seed))
+        sampled = SAMPLERS[plan.sampler](
+            held,
+            noised_start(start, initial_noise(plan.shape, seed), sigmas[0], from_pure_noise),  # nobody else holds it
+            sigmas,
+            report,
+            sampler_noise(plan.shape, seed),
+        )
     sampled = sampled.clamp(-1, 1)
     return sampled if known is None else composite(sampled, *known)
 
@@ -269,9 +275,10 @@ def super_resolve(
     text, negative: (1, L, D) with and without the prompt. options: of `sample`.
     """
     level = torch.tensor([plan.noise_level])
-    noise = augmentation_noise(plan.shape, seed)
-    low_res = condition_low_res(low_res, noise, level, info.schedule, info.scale, info.align_corners)
-    shared = {"low_res": low_res, "noise_level": level}
+    enlarged = augmentation_noise(plan.shape, seed)  # becomes the conditioning few frames at a time: both are large
+    for small, noise in zip(low_res.split(AT_ONCE, dim=2), enlarged.split(AT_ONCE, dim=2), strict=True):
+        noise.copy_(condition_low_res(small, noise, level, info.schedule, info.scale, info.align_corners))
+    shared = {"low_res": enlarged, "noise_level": level}
     cond, uncond = {"text": text, **shared}, {"text": negative, **shared}
     return sample(network, info, plan, cond, uncond, seed, windowed=["low_res"], **options)
 

@@ -85,5 +85,8 @@ class LatentToFrames(io.ComfyNode):
     @classmethod
     @running("Latent to Frames")
     def execute(cls, latent) -> io.NodeOutput:
-        clips = [video_to_frames(video) for video in videos_of_latent(latent).split(1)]
-        return io.NodeOutput(torch.cat(clips).clamp(0, 1))
+        videos = videos_of_latent(latent)
+        count, _, frames, height, width = videos.shape
+        require_frames_memory("A clip", count * frames, height, width)
+        after_another = videos.transpose(0, 1).flatten(1, 2)[None]  # (1, 3, B * T, H, W)
+        return io.NodeOutput(video_to_frames(after_another).clamp_(0, 1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ import torch
 
 from ..lumiere_core.runtime.memory import require_frames_memory
 from ..lumiere_core.runtime.outputs import write_new
-from ..lumiere_core.video.files import read_video, to_uint8, write_video
+from ..lumiere_core.video.files import to_uint8, write_video
 from ..lumiere_core.video.reading import open_video
 from ..nodes.host.standalone import io
 from ..nodes.host.standalone.models import encode_text, input_file, inside, settings
@@ -34,10 +35,12 @@ WEBP_METHODS = {"default": 4, "fastest": 0, "slowest": 6}
 
 
 class VideoClip(NamedTuple):
-    """What goes over a VIDEO socket. frames: (T, H, W, 3) in [0, 1]."""
+    """What goes over a VIDEO socket. frames: (T, H, W, 3) in [0, 1]; bit_depth, color_space: of the file it is from."""
 
     frames: torch.Tensor
     fps: float
+    bit_depth: int = 8
+    color_space: str = "sRGB"
 
 
 CORE_NODES: list[type[io.ComfyNode]] = []
@@ -66,12 +69,13 @@ def LoadImage(image):
 
 @_core_node(io.Combo.Input("file", upload="video"), outputs=[io.Video])
 def LoadVideo(file):
-    return io.NodeOutput(VideoClip(*read_video(input_file(file))))
+    video = open_video(input_file(file))
+    return io.NodeOutput(VideoClip(video.read()[..., :3], video.fps, video.bit_depth, video.color_space))
 
 
 @_core_node(io.Video.Input("video"), outputs=[io.Image, io.Audio, io.Float, io.Int, io.Combo])
 def GetVideoComponents(video):
-    return io.NodeOutput(video.frames, None, video.fps, 8, "sRGB")
+    return io.NodeOutput(video.frames, None, video.fps, video.bit_depth, video.color_space)
 
 
 @_core_node(
@@ -82,6 +86,8 @@ def GetVideoComponents(video):
     outputs=[io.Video],
 )
 def CreateVideo(images, fps, audio=None, bit_depth=8):
+    if bit_depth != 8:  # as GetVideoComponents may say it
+        warnings.warn(f"CreateVideo: videos are written with 8 bits a channel here, not {bit_depth}.", stacklevel=2)
     return io.NodeOutput(VideoClip(images[..., :3], fps))
 
 

@@ -28,11 +28,13 @@ def png16(channels):
     return png(WIDTH, HEIGHT, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], rows)
 
 
-def encoded(path, frames, codec="libx264", pixels="yuv420p", fps=10):
-    """A video of frames (T, H, W, 3) uint8."""
+def encoded(path, frames, codec="libx264", pixels="yuv420p", fps=10, transfer=None):
+    """A video of frames (T, H, W, 3) uint8. transfer: FFmpeg's number for how brightness is coded."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(fps))
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixels
+        if transfer is not None:
+            stream.codec_context.color_trc = transfer
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pixels)))
         container.mux(stream.encode())

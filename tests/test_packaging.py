@@ -146,6 +146,7 @@ print(json.dumps([process_time() - start, sorted(set(sys.modules) - before)]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["package", "pipeline"])
 def test_importing_is_cheap(what):
     """At most 0.3 s of CPU time beyond torch (best of three), and none of the heavy packages."""

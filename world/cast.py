@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -217,8 +217,12 @@ COLORS = {
 }
 
 
+@cache
 def drawn_shapes() -> Cast:
-    """The built-in cast: circle, square, triangle and star in six colours, named "red circle" and so on."""
+    """The built-in cast: circle, square, triangle and star in six colours, named "red circle" and so on.
+
+    Always the same object, which is only to be read.
+    """
     members = []
     for shape, outline in OUTLINES.items():
         coverage = fill_polygon(outline)
@@ -248,7 +252,7 @@ def fill_polygon(outline: np.ndarray, supersampling: int = 4) -> np.ndarray:
             continue
         crosses = (centers >= min(y0, y1)) & (centers < max(y0, y1))
         at = x0 + (centers - y0) * (x1 - x0) / (y1 - y0)
-        inside ^= crosses[:, None] & (centers[None, :] < at[:, None])
+        inside[crosses] ^= centers < at[crosses, None]
     return inside.reshape(PICTURE, supersampling, PICTURE, supersampling).mean((1, 3)).astype(np.float32)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ...lumiere_core.checkpoints.bundled import bundled_weights
+from ...lumiere_core.checkpoints import bundled
 from ...lumiere_core.style import load_style, stylize
 from ...world.cast import Cast
 from .runs import plan_same
@@ -22,7 +22,7 @@ from .task import JudgedClip, Material, Run, Task, mean_of
 if TYPE_CHECKING:
     from ...lumiere_core.pipeline import LumierePipeline
 
-STYLES = ("stickers-line-drawing", "stickers-watercolor")
+STYLES = tuple(Path(file).stem for file in bundled.STYLES)
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PATCH = 3  # pixels, the side of the patches whose statistics are a clip's style
 
@@ -52,7 +52,7 @@ def plan(cast: Cast, count: int, seed: int) -> list[Run]:
 
 def style_file(name: str) -> Path:
     """The path of a bundled style. Raises ValueError where the installation lacks it."""
-    return bundled_weights(f"{name}.safetensors")
+    return bundled.bundled_weights(f"{name}.safetensors")
 
 
 def prepare(pipeline: LumierePipeline, run: Run) -> LumierePipeline:

@@ -9,6 +9,7 @@ WEIGHTS = ROOT / "weights"
 RECIPES = ROOT / "recipes"
 BASE = "toy-base.safetensors"
 SSR = "toy-ssr.safetensors"
+STYLES = ("toy-line-drawing.safetensors", "toy-watercolor.safetensors")
 
 
 def bundled_weights(name: str) -> Path:

@@ -37,7 +37,7 @@ def classifier_free_guidance(
 
     def guided(x: Tensor, sigma: Tensor, **shared: Any) -> Tensor:
         x0_cond, x0_uncond = evaluate(denoise, x, sigma, {**shared, **cond}, {**shared, **uncond})
-        x0 = x0_uncond + scale * (x0_cond - x0_uncond)
+        x0 = (x0_cond - x0_uncond).mul_(scale).add_(x0_uncond)
         return x0 if rescale == 0 else torch.lerp(x0, rescale_to(x0, x0_cond), rescale)
 
     return guided

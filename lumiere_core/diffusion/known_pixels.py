@@ -35,4 +35,4 @@ def composite(video: Tensor, known: Tensor, change_mask: Tensor) -> Tensor:
     video, known: (B, C, T, H, W), finite; change_mask: broadcastable to them, in [0, 1]. Result as video.
     """
     mask = change_mask.to(video)
-    return video * mask + known.to(video) * (1 - mask)
+    return (video * mask).add_(known.to(video) * (1 - mask))

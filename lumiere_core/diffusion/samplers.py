@@ -7,6 +7,10 @@ the stochastic samplers, the others ignore it; without one, noise comes from tor
 
 Steps are written around x0 instead of the derivative (x - x0) / sigma: the same algebra, but no large numbers cancel
 in float32 when sigma is 20000, where a cosine schedule starts.
+
+A clip may be as large as the memory that is left. So a step works in place on what it has just made, and lets go of
+what the next evaluation does not need; what came in, and what the callback was given, stays as it is. They keep no
+gradients from being recorded: call them under `torch.no_grad`, as `sample` does.
 """
 
 from collections.abc import Callable
@@ -22,7 +26,6 @@ from .noise import NoiseSampler
 Callback = Callable[[dict[str, Any]], None]
 
 
-@torch.no_grad()
 def sample_euler(
     denoise: Denoiser,
     x: Tensor,
@@ -36,11 +39,11 @@ def sample_euler(
         _report(callback, i, sigma, sigma_next, x, denoised)
         if sigma_next == 0:
             return denoised
-        x = denoised + sigma_next / sigma * (x - denoised)
+        x = (x - denoised).mul_(sigma_next / sigma).add_(denoised)
+        del denoised
     return x
 
 
-@torch.no_grad()
 def sample_euler_ancestral(
     denoise: Denoiser,
     x: Tensor,
@@ -57,11 +60,12 @@ def sample_euler_ancestral(
             return denoised
         sigma_down = sigma_next**2 / sigma
         sigma_up = (sigma_next**2 - sigma_down**2).sqrt()
-        x = denoised + sigma_down / sigma * (x - denoised) + sigma_up * noise_sampler(sigma, sigma_next).to(x)
+        x = (x - denoised).mul_(sigma_down / sigma).add_(denoised)
+        del denoised
+        x += sigma_up * noise_sampler(sigma, sigma_next).to(x)
     return x
 
 
-@torch.no_grad()
 def sample_heun(
     denoise: Denoiser,
     x: Tensor,
@@ -75,13 +79,13 @@ def sample_heun(
         _report(callback, i, sigma, sigma_next, x, denoised)
         if sigma_next == 0:
             return denoised
-        x = denoised + sigma_next / sigma * (x - denoised)
+        x = (x - denoised).mul_(sigma_next / sigma).add_(denoised)
         # The mean of both slopes, less the first, is (denoised - denoised_2) / (2 * sigma_next).
-        x = x + (sigma / sigma_next - 1) / 2 * (denoise(x, sigma_next) - denoised)
+        x = (denoise(x, sigma_next) - denoised).mul_((sigma / sigma_next - 1) / 2).add_(x)
+        del denoised
     return x
 
 
-@torch.no_grad()
 def sample_ddpm(
     denoise: Denoiser,
     x: Tensor,
@@ -97,7 +101,6 @@ def sample_ddpm(
     return sample_euler_ancestral(denoise, x, sigmas, callback, noise_sampler)
 
 
-@torch.no_grad()
 def sample_dpmpp_2m(
     denoise: Denoiser,
     x: Tensor,
@@ -114,9 +117,10 @@ def sample_dpmpp_2m(
             return denoised
         h = sigma.log() - sigma_next.log()
         # h_last is 0 at the first step, and after a sigma that the schedule repeats.
-        target = denoised if h_last == 0 else denoised + h / (2 * h_last) * (denoised - previous)
-        x = target + sigma_next / sigma * (x - target)
+        target = denoised if h_last == 0 else (denoised - previous).mul_(h / (2 * h_last)).add_(denoised)
         previous, h_last = denoised, h
+        x = (x - target).mul_(sigma_next / sigma).add_(target)
+        del denoised, target
     return x
 
 

@@ -12,4 +12,4 @@ def noised_start(video: Tensor, noise: Tensor, sigma: Tensor | float, from_pure_
         that the network's own input is exactly unit noise, as in training and in ComfyUI.
     """
     scale = (1 + sigma**2) ** 0.5 if from_pure_noise else sigma
-    return video + scale * noise
+    return (scale * noise).add_(video)

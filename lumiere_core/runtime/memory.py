@@ -12,8 +12,9 @@ from ..networks import UNetConfig
 
 # Measured peaks of STUNet's forward are 15 to 23 tensors of (window's patches, finest level's channels).
 ACTIVATION_TENSORS = 24
-# Float32 clips that a run holds at once: noise, x, x0s with and without the prompt, fused sum, conditioning, frames.
-CLIP_TENSORS = 12
+# Float32 clips that a run holds at once: x, this and the last x0, a step's, conditioning; measured are up to 7, and 3
+# more for known pixels.
+CLIP_TENSORS = 10
 GIB = 2**30
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")

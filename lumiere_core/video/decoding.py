@@ -22,6 +22,8 @@ Frame = Callable[[], np.ndarray]
 
 # Full-range YUV that FFmpeg converts to RGB of 8 bits, as in JPEGs, and the formats that are that already.
 _EIGHT_BIT_FORMATS = ("yuvj420p", "yuvj422p", "yuvj444p", "gray", "ya8", "monob", "monow", "pal8")
+# FFmpeg's numbers for how brightness is coded, in core's words; whatever else there is core takes for sRGB.
+_COLOR_SPACES = {16: "HDR PQ", 18: "HDR"}
 _ALIGNMENT = 32  # pixels in a row: the conversion to float reads beyond the edge of other widths
 
 
@@ -49,6 +51,12 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except av.FFmpegError as error:
         raise ValueError(f"{path}: not a video that can be read ({error.strerror}).") from error
+
+
+def depth_and_color(stream) -> tuple[int, str]:
+    """Bits a channel, and "sRGB", "HDR" or "HDR PQ", of a video stream."""
+    components = stream.format.components if stream.format else ()
+    return max((component.bits for component in components), default=8), _COLOR_SPACES.get(stream.color_trc, "sRGB")
 
 
 def decode_video(path: Path) -> Iterator[Frame]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..runtime.memory import require_memory
-from .decoding import Frame, decode_video, open_container
+from .decoding import Frame, decode_video, depth_and_color, open_container
 from .pictures import decode_by_pillow, inspect_picture, require_picture_memory
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
@@ -30,7 +30,7 @@ class VideoFile:
     """A video, a picture, which is one frame, or a folder of PNGs.
 
     count: how many frames the file says that it has; 0 where it does not. decode: gives them one at a time. is_still: a
-    picture, which has no rate and stays one frame.
+    picture, which has no rate and stays one frame. bit_depth, color_space: as the file has them; see `depth_and_color`.
     """
 
     path: Path
@@ -38,6 +38,8 @@ class VideoFile:
     count: int
     decode: Callable[[], Iterator[Frame]]
     is_still: bool = False
+    bit_depth: int = 8
+    color_space: str = "sRGB"
 
     def count_at(self, fps: float) -> int:
         """The frames that there should be at another rate."""
@@ -81,7 +83,9 @@ def open_video(path: str | Path) -> VideoFile:
         require_picture_memory(path, stream.codec_context.width, stream.codec_context.height)
         fps = float(stream.average_rate or 1)
         seconds = (container.duration or 0) / MICROSECONDS
-        return VideoFile(path, fps, max(0, stream.frames or round(seconds * fps)), partial(decode_video, path))
+        count, (bit_depth, color_space) = max(0, stream.frames or round(seconds * fps)), depth_and_color(stream)
+        decode = partial(decode_video, path)
+        return VideoFile(path, fps, count, decode, bit_depth=bit_depth, color_space=color_space)
 
 
 def resample(frames: Iterable[T], fps: float, target: float) -> Iterator[T]:

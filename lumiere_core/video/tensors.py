@@ -27,4 +27,5 @@ def frames_to_video(frames: torch.Tensor) -> torch.Tensor:
 
 def video_to_frames(video: torch.Tensor) -> torch.Tensor:
     """(1, 3, T, H, W) in [-1, 1] -> (T, H, W, 3) in [0, 1]."""
-    return rearrange(video[0], "c t h w -> t h w c").add(1).div(2).contiguous()
+    frames = rearrange(video[0], "c t h w -> t h w c").clone(memory_format=torch.contiguous_format)
+    return frames.add_(1).div_(2)

@@ -12,7 +12,7 @@ from lumiere_video.commands import info
 from lumiere_video.commands import main as cli
 from lumiere_video.commands.signals import heard_signals
 
-# A command that writes a file (or a folder) for as long as nothing ends it.
+# A command that writes a file, and a folder, for as long as nothing ends it.
 WRITING = """
 import pathlib, sys, time
 from lumiere_video.commands import info, main
@@ -20,9 +20,10 @@ from lumiere_video.lumiere_core.runtime.outputs import atomic_path
 from lumiere_video.lumiere_core.video import frame_folder
 
 def run(options):
-    begin = {"file": atomic_path, "folder": frame_folder._atomic_folder}[sys.argv[1]]
-    with begin(pathlib.Path("clip.out").absolute()) as temporary:
-        (temporary if temporary.is_file() else temporary / "half").write_text("half")
+    here = pathlib.Path.cwd()
+    with atomic_path(here / "clip.out") as file, frame_folder._atomic_folder(here / "frames") as folder:
+        file.write_text("half")
+        (folder / "half").write_text("half")
         print("writing", flush=True)
         time.sleep(60)
 
@@ -31,9 +32,9 @@ sys.exit(main.main(["info", "x"]))
 """
 
 
-def started(program, folder, *arguments, **options):
+def started(program, folder, **options):
     return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-c", program],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -44,11 +45,10 @@ def started(program, folder, *arguments, **options):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-@pytest.mark.parametrize("kind", ["file", "folder"])
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_signal_while_writing_leaves_nothing(tmp_path, name, kind):
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
+def test_a_signal_while_writing_leaves_nothing(tmp_path, name):
     number = signal.Signals[name]
-    with started(WRITING, tmp_path, kind) as process:
+    with started(WRITING, tmp_path) as process:
         assert process.stdout.readline() == "writing\n", process.stderr.read()
         process.send_signal(number)
         process.send_signal(number)  # as a shell does that repeats to its jobs what the terminal sent them
@@ -88,7 +88,12 @@ sys.exit(main.main(["info", "x"]))
 """
 
 
-@pytest.mark.parametrize("gone", [("stdout",), ("stderr",), ("stdout", "stderr")])
+ALONE = {"marks": pytest.mark.slow}  # what closing both goes through as well
+
+
+@pytest.mark.parametrize(
+    "gone", [pytest.param(("stdout",), **ALONE), pytest.param(("stderr",), **ALONE), ("stdout", "stderr")]
+)
 def test_readers_that_leave_do_not_end_the_job(tmp_path, gone):
     with started(TALKING, tmp_path, stdin=subprocess.PIPE) as process:
         for name in gone:
@@ -103,7 +108,7 @@ def test_readers_that_leave_do_not_end_the_job(tmp_path, gone):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("closed", [pytest.param(">&-", **ALONE), pytest.param("2>&-", **ALONE), ">&- 2>&-"])
 def test_streams_that_are_closed_from_the_start_do_not_end_the_job(tmp_path, closed):
     command = f'exec "{sys.executable}" -c "$1" {closed}'
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

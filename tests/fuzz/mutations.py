@@ -6,6 +6,8 @@ import copy
 import json
 import random
 
+import pytest
+
 NESTED = json.loads("[" * 200 + "]" * 200)
 VALUES = (
     [None, True, False, [], {}, [[]], [None], {"a": {}}, NESTED]
@@ -13,6 +15,11 @@ VALUES = (
     + [0.0, -0.5, 0.5, 1.5, 1e-9, 1e-300, 1e300, float("nan"), float("inf")]
     + ["", "a", "0", "1", "²", "-1", "\ud800", "\x00", "\x1b[2J", "../../a", "/etc", "a" * 5000, "é" * 300]
 )
+
+
+def quick_ones(quick: int, seeds: int) -> list:
+    """As many seeds, of which all but the first few are slow."""
+    return [*range(quick), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(quick, seeds))]
 
 
 def mutate(data, rng: random.Random, times: int = 1):

@@ -6,13 +6,13 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from mutations import damage, mutate
+from mutations import damage, mutate, quick_ones
 
 from lumiere_video.commands import main as cli
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SHIPPED = sorted([*WORKFLOWS.glob("*.json"), *WORKFLOWS.glob("api/*.json")])
-CASES = 6  # of each shipped file
+CASES, QUICK_CASES = 6, 2  # of each shipped file
 
 
 def api(class_type, **inputs):
@@ -63,13 +63,13 @@ def text_of(graph, rng: random.Random) -> bytes:
     return damage(text, rng) if rng.random() < 0.25 else json.dumps(mutate(graph, rng, rng.randint(1, 3))).encode()
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", quick_ones(40, 100))
 def test_mutated_graphs_that_run_at_once(run, seed):
     rng = random.Random(f"quick {seed}")
     run(text_of(QUICK, rng))
 
 
-@pytest.mark.parametrize("seed", range(CASES))
+@pytest.mark.parametrize("seed", quick_ones(QUICK_CASES, CASES))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(WORKFLOWS).with_suffix("").as_posix())
 def test_mutated_shipped_workflows(run, monkeypatch, path, seed):
     """Up to where they would be executed."""

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from lumiere_video.lumiere_core.sampling import (
     super_resolve,
     warn_of_untrained,
 )
+from lumiere_video.lumiere_core.video.tensors import video_to_frames
 
 CPU = torch.device("cpu")
 
@@ -372,3 +374,39 @@ TRAINED = {"trained_frames": (8, 160), "trained_sides": (48, 84)}
 def test_clips_that_a_network_was_not_trained_on_are_named(recwarn, said, seen, warning):
     warn_of_untrained(CheckpointInfo(kind="base", config={}, **said), seen)
     assert [bool(re.search(warning, str(caught.message))) for caught in recwarn] == [True] * (warning is not None)
+
+
+def peak_of(run):
+    """What `run` gives, and how many bytes more than before this process held meanwhile at the most."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("the system does not say what a process holds at the most")
+
+    def held(name):
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+        return int(line.split()[1]) * 1024
+
+    before = held("VmRSS")
+    return run(), held("VmHWM") - before
+
+
+@pytest.mark.parametrize(("sampler", "guidance", "clips"), [("dpmpp_2m", 2.0, 8), ("euler", 1.0, 6)])
+def test_a_long_clip_is_held_few_times(tiny, sampler, guidance, clips):
+    """What is made among them, and half a clip or so for windows; each one more would be gigabytes of a large video."""
+    info, text = load_info(tiny.ssr), torch.zeros(1, 1, 1)
+    options = SamplingOptions(steps=3, sampler=sampler, guidance=guidance, window=16, overlap=2)
+
+    def network(x, timestep, text, low_res, noise_level):
+        return x * 0.3 + low_res * 0.2 + text.mean()
+
+    def enlarge(frames, side=128):
+        small = torch.zeros(1, 3, frames, side // info.scale, side // info.scale)
+        plan = plan_sampling(info, frames, (side, side), options)
+        return super_resolve(network, info, plan, small, text, text + 1, 1)
+
+    enlarge(20)  # what only a first run takes
+    video, peak = peak_of(lambda: enlarge(200))  # 39 MB: less than 32 are not given back at once
+    assert peak < clips * video.nbytes
+    _, peak = peak_of(lambda: video_to_frames(video))
+    assert peak < 1.5 * video.nbytes

@@ -103,18 +103,18 @@ def quietly(network, style, alpha):
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0])
 def test_a_whole_network_is_interpolated(base, still_style, style_file, prefix, alpha):
     style = style_file({prefix + name: x for name, x in still_style.state_dict().items()})
-    stylized = stylize(base, style, alpha)
-    assert spatial(stylized).keys() == still_style.state_dict().keys()
+    stylized, its, bases = stylize(base, style, alpha), still_style.state_dict(), base.state_dict()
+    assert spatial(stylized).keys() == its.keys()
     for name, found in spatial(stylized).items():
-        expected = alpha * still_style.state_dict()[name].double() + (1 - alpha) * base.state_dict()[name].double()
+        expected = alpha * its[name].double() + (1 - alpha) * bases[name].double()
         torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_alpha_1_is_the_style_and_the_temporal_half_stays(base, still_style, style_file):
     stylized = stylize(base, style_file(still_style.state_dict()), 1.0)
+    bases, its = base.state_dict(), still_style.state_dict()
     for name, tensor in stylized.state_dict().items():
-        source = base if name.startswith("temporal.") else still_style
-        assert torch.equal(tensor, source.state_dict()[name]), name
+        assert torch.equal(tensor, (bases if name.startswith("temporal.") else its)[name]), name
     assert not stylized.training and stylized.config == base.config
 
 

@@ -30,6 +30,12 @@ def test_frames_and_latents_are_the_same_clip():
 TEXTS = {"positive": [[torch.zeros(1, 4, 32), {}]], "negative": [[torch.zeros(1, 4, 32), {}]]}
 TOO_LARGE = [
     ("EmptyPixelVideo", {"frames": 1000, "width": 1000, "height": 1000}, "1000 frames, 1000 x 1000"),
+    # A latent that fits once, and not twice: one number, shown as many.
+    (
+        "LatentToFrames",
+        {"latent": {"samples": torch.zeros(1).expand(1, 3, 1000, 1000, 1000)}},
+        "1000 frames, 1000 x 1000",
+    ),
     ("FramesToLatent", {"images": torch.zeros(1, 4, 6, 3), "width": 16384, "height": 16384}, "1 frames, 24576 x 16384"),
     ("FramesToLatent", {"images": torch.zeros(1, 1, 9000, 3), "width": 64, "height": 64}, "1 frames, 576000 x 64"),
     (

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import av
 import pytest
 import torch
+from odd_files import encoded, plain
 from PIL import Image
 
 from lumiere_video.commands import main as cli
@@ -17,8 +18,9 @@ from lumiere_video.commands import run as run_command
 from lumiere_video.lumiere_core.runtime import memory
 from lumiere_video.lumiere_core.video.files import read_video, to_uint8, write_video
 from lumiere_video.nodes.host.standalone import io
-from lumiere_video.nodes.host.standalone.models import Settings
+from lumiere_video.nodes.host.standalone.models import Settings, using
 from lumiere_video.runner import run
+from lumiere_video.runner.core_nodes import CORE_NODES
 
 
 def api(class_type, **inputs):
@@ -228,6 +230,31 @@ def test_videos_come_in_and_out(lumiere):
     assert fps == 12 and (copied - frames).abs().max() < 0.02
     listed = lumiere(VIDEO_COPY, "--list").lines
     assert "  4.format.codec=auto  (one of auto, h264)" in listed
+
+
+@pytest.mark.parametrize(
+    ("pixels", "transfer", "expected"),
+    [
+        ("yuv420p", None, (8, "sRGB")),
+        ("yuv420p", 1, (8, "sRGB")),
+        ("yuv420p10le", None, (10, "sRGB")),
+        ("yuv420p10le", 16, (10, "HDR PQ")),
+        ("yuv420p10le", 18, (10, "HDR")),
+    ],
+)
+def test_videos_say_how_deep_they_are_and_in_which_colours(lumiere, pixels, transfer, expected):
+    encoded(lumiere.media / "a.mp4", plain(16, 16), pixels=pixels, transfer=transfer)
+    nodes = {node.define_schema().node_id: node for node in CORE_NODES}
+    with using(Settings(input=lumiere.media)):
+        (video,) = nodes["LoadVideo"].execute("a.mp4").args
+        assert nodes["GetVideoComponents"].execute(video).args[3:] == expected
+
+
+def test_a_depth_that_cannot_be_written_is_said(lumiere):
+    encoded(lumiere.media / "a.mp4", plain(16, 16), pixels="yuv420p10le")
+    graph = VIDEO_COPY | {"3": api("CreateVideo", images=["2", 0], fps=["2", 2], bit_depth=["2", 3])}
+    done = lumiere(graph)
+    assert done.code == 0 and "videos are written with 8 bits a channel here, not 10" in done.errors[0]
 
 
 def test_stitching_without_end_ends_where_the_memory_does(lumiere, monkeypatch):

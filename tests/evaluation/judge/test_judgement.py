@@ -52,20 +52,25 @@ def deform(clip, rng, pixels):
     return np.stack(bent)
 
 
-@pytest.mark.parametrize(("count", "size"), [(20, 64), (14, 32), (3, 256)])
+@pytest.mark.parametrize(
+    ("count", "size"),
+    [(14, 32), pytest.param(20, 64, marks=pytest.mark.slow), pytest.param(3, 256, marks=pytest.mark.slow)],
+)
 def test_judges_ground_truth_clips(cast, count, size):
     assert mistakes(cast, count, size) == []
 
 
+@pytest.mark.slow
 def test_judges_noisy_blurred_clips(cast):
     assert len(mistakes(cast, 14, 64, degrade)) <= 1
 
 
+@pytest.mark.slow
 def test_judges_bent_clips(cast):
     assert len(mistakes(cast, 10, 64, lambda clip, rng: deform(clip, rng, 0.5))) <= 1
 
 
-@pytest.mark.parametrize("frames", [24, 160])
+@pytest.mark.parametrize("frames", [24, pytest.param(160, marks=pytest.mark.slow)])
 def test_a_clip_of_any_length_shows_its_motion_once(cast, frames):
     assert mistakes(cast, 8, 48, frames=frames) == []
 
@@ -77,7 +82,7 @@ def test_judges_every_motion_at_every_pace(cast, motion):
         assert judge_clip(film_scene(cast, scene, 80, 48, 48), cast).motion == motion, pace
 
 
-@pytest.mark.parametrize("motion", ["staying still", "moving left"])
+@pytest.mark.parametrize("motion", ["staying still", pytest.param("moving left", marks=pytest.mark.slow)])
 def test_judges_every_background_also_behind_an_object_that_stays(cast, motion):
     for seed, background in enumerate(BACKGROUNDS):
         scene = scene_of("red triangle", motion, background, seed)

@@ -24,13 +24,13 @@ def test_figures_are_recorded_beside_earlier_ones(Studio, tiny, tmp_path):
     file = tmp_path / "base.safetensors"
     file.write_bytes(tiny.base.read_bytes())
     for task in ("first_frame", "region"):
-        record_task(file, evaluate_task(Studio(task, 2, 0), CAST, task, 2, 0))
+        record_task(file, evaluate_task(Studio(task, 1, 0), CAST, task, 1, 0))
     record_evaluation(file, {"prompts": 7})
-    record_task(file, evaluate_task(Studio("region", 3, 0), CAST, "region", 3, 0))
+    record_task(file, evaluate_task(Studio("region", 2, 0), CAST, "region", 2, 0))
     training = load_info(file).training
     assert training["recipe"] == "test" and training["evaluation"] == {"prompts": 7}
     assert {task: record["runs"] for task, record in training["applications"].items()} == {
-        "first_frame": 2,
-        "region": 3,
+        "first_frame": 1,
+        "region": 2,
     }
     assert training["applications"]["first_frame"]["figures"]["all"]["exact"][0] == 1.0

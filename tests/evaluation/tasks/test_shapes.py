@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from lumiere_video.evaluation.tasks.loop import describe, evaluate_task
@@ -13,6 +14,7 @@ from lumiere_video.world.cast import drawn_shapes
 CAST = drawn_shapes()
 
 
+@pytest.mark.slow
 def test_clips_of_all_lengths_and_shapes_are_asked_for(Studio):
     studio, made = Studio("shapes", 9, 1), []
     studio.base.info = replace(studio.base.info, frames=16, size=64)

@@ -29,6 +29,7 @@ def test_patch_statistics_hear_texture_not_place():
     assert own.shape == (27, 27) and np.abs(texture - own).mean() > 5 * np.abs(shift - own).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("look", "motion"), [("line_drawing", "spinning"), ("watercolor", "moving right")])
 def test_motion_of_drawings_is_read(look, motion):
     scene = make_scene("yellow square", motion, "purple", np.random.default_rng(2), "normal")
@@ -80,11 +81,11 @@ def test_styles_are_compared_with_alpha_zero(Studio, evaluate_styles, tmp_path):
     for found in result["trend"].values():
         assert found["rises"] and found["style_distance"][0] == 0.0 and found["motion_change"] == 0.0
         assert found["motion"] == [1.0] * 5
-    assert result["figures"]["stickers-watercolor, alpha 0.5"]["motion"]["of"] == 2
+    assert result["figures"][f"{STYLES[1]}, alpha 0.5"]["motion"]["of"] == 2
     assert result["trend"].keys() == {*STYLES, "all"}
     table = describe(result)
     sentence = "the style distance rises with alpha throughout; motion at alpha 0.5 differs by +0.0"
-    assert f"stickers-watercolor: {sentence}" in table
+    assert f"{STYLES[1]}: {sentence}" in table
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["style.json", "style.png"]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lumiere_video.evaluation.judge import judge_clip
-from lumiere_video.lumiere_core.checkpoints.bundled import BASE, SSR, WEIGHTS
+from lumiere_video.lumiere_core.checkpoints.bundled import BASE, SSR, STYLES, WEIGHTS
 from lumiere_video.lumiere_core.checkpoints.format import load_info
 from lumiere_video.lumiere_core.conditioning.given import Given
 from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
@@ -16,7 +16,6 @@ from lumiere_video.world.scene import make_scene
 
 MOST_BYTES, MOST_STYLE_BYTES = 16_000_000, 440_000
 TEXT = "toy-text.safetensors"
-STYLES = ("toy-line-drawing.safetensors", "toy-watercolor.safetensors")
 KINDS = {BASE: "base", SSR: "ssr", TEXT: "text", **dict.fromkeys(STYLES, "style")}
 
 
@@ -55,6 +54,7 @@ def cast():
     return drawn_shapes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noun", "motion", "background"),
     [("orange circle", "growing", "black"), ("red star", "moving up", "black")],
@@ -67,6 +67,7 @@ def test_clips_show_what_was_asked_for(pipeline, cast, noun, motion, background)
     assert (seen.noun, seen.motion, seen.background) == (noun, motion, background)
 
 
+@pytest.mark.slow
 def test_super_resolution_keeps_what_the_base_drew(pipeline, cast):
     clip = pipeline.generate("a blue triangle on a black background", seed=1, frames=8, ssr=SamplingOptions(steps=4))
     assert clip.frames.shape == (8, 128, 128, 3)
@@ -74,6 +75,7 @@ def test_super_resolution_keeps_what_the_base_drew(pipeline, cast):
     assert (large.noun, large.background) == (small.noun, small.background) == ("blue triangle", "black")
 
 
+@pytest.mark.slow
 def test_a_given_first_frame_stays_and_moves_as_asked(pipeline, cast):
     """Image to video with the bundled base: what is given comes out exactly, goes on to the end, and moves."""
     scene = make_scene("green square", "moving right", "black", np.random.default_rng(3), pace="quick")

@@ -116,8 +116,9 @@ def test_spacing_has_steps_plus_one_levels_down_to_zero(spacing, denoise):
         assert (sigmas.diff() <= 0).all() and sigmas[-1] == 0 and sigmas[-2] > 0
 
 
-def test_normal_spacing_takes_a_vanishing_sigma_for_the_end():
-    clean = NoiseSchedule(shift=0.001)
+@pytest.mark.parametrize("shift", [0.001, 0.0015])  # of all that vanish, and of one alone
+def test_normal_spacing_takes_a_vanishing_sigma_for_the_end(shift):
+    clean = NoiseSchedule(shift=shift)
     sigmas = sampling_sigmas(clean, "normal", 4)
     assert sigmas.shape == (5,)
     torch.testing.assert_close(sigmas[-1], clean.sigmas[0], rtol=1e-5, atol=0)

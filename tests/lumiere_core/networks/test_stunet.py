@@ -337,6 +337,7 @@ def test_low_precision_is_close_to_float32(dtype):
     assert (result.float() - expected).abs().mean() < 0.05 * expected.abs().mean()
 
 
+@pytest.mark.slow
 def test_compiles_to_one_graph():
     """fullgraph raises at a graph break; the counting backend says how many graphs there were."""
     graphs, net = [], network()

@@ -24,6 +24,7 @@ def trained(folder, **options):
     return load_tensors(file)
 
 
+@pytest.mark.slow
 def test_trainings_in_one_process_have_a_precision_each(tmp_path):
     """bf16 after no, and no after bf16."""
     runs = [trained(tmp_path / str(i), device="cpu", precision=name) for i, name in enumerate(("no", "bf16", "no"))]

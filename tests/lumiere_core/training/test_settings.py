@@ -110,8 +110,8 @@ def test_what_was_trained_cannot_change(killed, recipe, change, message):
     [
         ({}, 6),
         ({"phases": (*PHASES, Phase(2, 3))}, 8),
-        ({"phases": (Phase(3, 2), Phase(5, 1))}, 8),
-        ({"phases": (Phase(3, 2), Phase(1, 1), Phase(4, 1))}, 8),
+        pytest.param({"phases": (Phase(3, 2), Phase(5, 1))}, 8, marks=pytest.mark.slow),
+        pytest.param({"phases": (Phase(3, 2), Phase(1, 1), Phase(4, 1))}, 8, marks=pytest.mark.slow),
         ({"phases": (Phase(3, 2), Phase(1, 1), Phase(4, 3))}, 8),
         ({"phases": (Phase(3, 2), Phase(1, 1))}, 4),
     ],

@@ -238,6 +238,7 @@ def test_training_writes_a_style_that_fits_the_base(engine, recipe, output, tiny
         assert not torch.equal(stylized.conv_out.weight, network.conv_out.weight)
 
 
+@pytest.mark.slow
 def test_the_loss_falls(engine, tiny, tmp_path):
     folder = tmp_path / "white"
     folder.mkdir()
@@ -285,6 +286,7 @@ def test_a_training_of_other_settings_is_not_gone_on_with(killed, recipe, output
     assert (killed / "style.state.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_what_is_learned_does_not_depend_on_what_the_file_is_called(engine, pictures, tiny, tmp_path):
     knobs = {"rank": 2, "steps": STEPS, "batch": 3}
     names = ("look", "another look (2)", "it's mine")
@@ -294,7 +296,7 @@ def test_what_is_learned_does_not_depend_on_what_the_file_is_called(engine, pict
     assert len({file.read_bytes() for file in outputs}) == 1
 
 
-@pytest.mark.parametrize("kind", ["style", "character"])
+@pytest.mark.parametrize("kind", ["style", pytest.param("character", marks=pytest.mark.slow)])
 def test_changed_pictures_are_noticed(engine, tiny, tmp_path, cutouts, monkeypatch, kind):
     """Of a style and of a character, by their names on the disk the same."""
     output, knobs = tmp_path / "look.safetensors", {"rank": 2, "steps": STEPS, "batch": 3}
@@ -543,6 +545,7 @@ def test_training_a_character_writes_a_style_that_says_its_name(engine, characte
     assert ["my zorp"] in pipeline.base.info.training["cast"]["words"], "so prompts may have it"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The prompt has")  # the tiny encoder reads 32 tokens
 def test_a_character_is_learned(engine, cutouts, tiny, tmp_path):
     """Told by the same batches before and after, which are none of those that it learns from."""

@@ -1,7 +1,6 @@
 """Training on a micro recipe: exact resume, frozen halves, the whole chain of stages, and recipes that are refused."""
 
 import dataclasses
-import functools
 import json
 import math
 import shutil
@@ -34,7 +33,7 @@ from lumiere_video.lumiere_core.training.recipe import Phase, Recipe
 from lumiere_video.lumiere_core.training.run import StageRun, build_objective, learning_rate_factor
 from lumiere_video.lumiere_core.training.source import Crop, Request
 from lumiere_video.world import source
-from lumiere_video.world.cast import Cast, drawn_shapes
+from lumiere_video.world.cast import drawn_shapes
 from lumiere_video.world.motions import CLIP_SECONDS, Motion
 from lumiere_video.world.scene import Actor, Scene
 from lumiere_video.world.source import clip_seconds, draw_window, world_sources
@@ -177,11 +176,6 @@ def write_recipe(path, text: str = MICRO):
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
 
 
-@functools.cache
-def shapes() -> Cast:
-    return drawn_shapes()
-
-
 @pytest.fixture
 def engine():
     pytest.importorskip("accelerate", reason="training needs accelerate: pip install lumiere-video[train]")
@@ -210,7 +204,7 @@ def run(recipe, folder, stages=None, save_every_seconds=1e9):
 
 def shown(stage):
     """What a stage learns from."""
-    return world_sources(Recipe("micro", ()), shapes())(stage)
+    return world_sources(Recipe("micro", ()), drawn_shapes())(stage)
 
 
 def borrow(finished, folder, *names):
@@ -306,7 +300,7 @@ def test_a_finished_stage_is_not_trained_again(finished, recipe, tmp_path, monke
     assert [path.stem for path in run(recipe, tmp_path)] == STAGES
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=needs_muon)])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=[needs_muon, pytest.mark.slow])])
 def test_loss_falls(finished, recipe, tmp_path, monkeypatch, optimizer):
     """On one batch, which a few steps learn by heart."""
     borrow(finished, tmp_path, "text")
@@ -335,9 +329,9 @@ def test_loss_falls(finished, recipe, tmp_path, monkeypatch, optimizer):
         ("text", (), 2),
         ("t2i", ("text",), 2),
         ("base", ("text", "t2i"), 4),
-        ("conditional", ("text", "base"), 2),
-        ("ssr-image", ("text",), 1),
-        ("ssr", ("text", "ssr-image"), 1),
+        pytest.param("conditional", ("text", "base"), 2, marks=pytest.mark.slow),
+        pytest.param("ssr-image", ("text",), 1, marks=pytest.mark.slow),
+        pytest.param("ssr", ("text", "ssr-image"), 1, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, monkeypatch, stage, needs, step):
@@ -353,6 +347,7 @@ def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, monkeypatc
     assert {path.name for path in tmp_path.glob(f"*{stage}.*")} == {f"{stage}.{kind}" for kind in KEPT}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=needs_muon)])
 @pytest.mark.parametrize("stage", ["t2i", "conditional"])
 def test_every_optimizer_resumes_bit_for_bit(finished, recipe, tmp_path, monkeypatch, stage, optimizer):
@@ -807,7 +802,7 @@ def test_a_recipe_of_another_world_asks_for_its_pictures(recipe, tmp_path):
 def test_a_motion_that_the_world_has_not_is_refused_at_once(recipe):
     stages = [dataclasses.replace(stage, motions={"sailing": 3}) for stage in recipe.stages[-1:]]
     with pytest.raises(ValueError, match="stage 'ssr', motions has the unknown name 'sailing'; known are moving left"):
-        world_sources(dataclasses.replace(recipe, stages=(*recipe.stages[:-1], *stages)), shapes())
+        world_sources(dataclasses.replace(recipe, stages=(*recipe.stages[:-1], *stages)), drawn_shapes())
 
 
 def test_without_a_source_only_folders_of_pictures_are_learned_from(engine, recipe, tmp_path):
