@@ -11,8 +11,8 @@ from safetensors import safe_open
 from ..networks.inflation import TEMPORAL_PREFIX
 from .format import CheckpointInfo, load_info
 
-NETWORK_FIELDS = ("prediction", "thresholding")
-CLIP_FIELDS = ("fps", "frames", "size", "scale", "text_encoder")
+NETWORK_FIELDS = ("prediction", "variance", "thresholding")
+CLIP_FIELDS = ("fps", "frames", "size", "scale", "text_encoder", "text_tokens")
 
 
 def describe_checkpoint(path: str | Path) -> str:
