@@ -39,7 +39,7 @@ def helps(command) -> dict[str, str]:
 
 
 def written_options(command) -> set[str]:
-    return set(re.findall(r"`(--[\w-]+)", section(command)))
+    return set(re.findall(r"`(--?[\w-]+)", section(command)))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=name)
