@@ -7,8 +7,10 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from tiny_if import STAGE_ONE, STAGE_TWO, random_unet, save_pipeline
+from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from lumiere_video.commands import main as cli
 from lumiere_video.lumiere_core.checkpoints.format import load_checkpoint, load_info, save_checkpoint
@@ -67,6 +69,28 @@ def test_a_network_is_inflated_and_exported(saved, lumiere, tmp_path):
     assert cli.main(["info", str(tmp_path / "out" / "net.safetensors")]) == 0
     code, _, _, files = lumiere("export", tmp_path / "out" / "net.safetensors", output="unet")
     assert (code, files) == (0, ["config.json", "diffusion_pytorch_model.safetensors", "net.safetensors"])
+
+
+def test_a_cascade_is_generated_with_its_t5(source, tmp_path, capsys):
+    """The pipeline's folder is the text encoder's, named or beside the checkpoint."""
+    torch.manual_seed(0)
+    shape = {"d_model": 32, "d_kv": 8, "d_ff": 32, "num_heads": 4, "num_layers": 1, "vocab_size": 384}
+    T5EncoderModel(T5Config(**shape)).save_pretrained(source / "IF-I" / "text_encoder")
+    ByT5Tokenizer().save_pretrained(source / "IF-I" / "tokenizer")
+    base, ssr, clip = source / "base.safetensors", source / "ssr.safetensors", tmp_path / "clip"
+    for name, path in (("IF-I", base), ("IF-II", ssr)):
+        assert cli.main(["inflate", str(source / name), "-o", str(path)]) == 0
+    assert load_info(base).text_encoder == "IF-I"
+    command = ["generate", "a corgi", "--checkpoint", str(base), "--frames", "2", "--size", "8", "--steps", "2"]
+    command += ["--dtype", "float32", "--output", f"{clip}/"]
+    assert cli.main([*command, "--no-ssr"]) == 0
+    assert sorted(file.name for file in clip.iterdir()) == ["frame_00000.png", "frame_00001.png"]
+    more = ["--ssr-checkpoint", str(ssr), "--ssr-steps", "2"]
+    assert cli.main([*command, *more]) == 2
+    assert "names no text encoder" in capsys.readouterr().err
+    assert cli.main([*command, *more, "--text-encoder", str(source / "IF-I")]) == 0
+    with Image.open(clip / "frame_00001.png") as frame:
+        assert frame.size == (32, 32)
 
 
 def test_a_dry_run_writes_nothing(saved, lumiere):
