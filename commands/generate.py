@@ -84,12 +84,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     option = command.add_argument
     option("prompt", metavar="PROMPT")
     option("--output", required=True, help=".mp4, .gif, .webp, or a folder of PNGs when it ends in a slash")
-    option("--negative", default="", metavar="PROMPT", help="what guidance leads away from")
-    add_seed_option(option, "0 to 2^64 - 1, of which the low 32 bits count, as in ComfyUI; default: 0")
-    option("--frames", type=int, help="any number from 1; default: what the checkpoint was trained on")
-    option(
-        "--size", type=_size, metavar="N|WxH", help="of the base video, in pixels; output is that times the SSR's scale"
-    )
+    add_clip_options(option)
     add_sampling_options(command)
     _add_given_options(command)
     option(
@@ -106,6 +101,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     option("--diagnostics", action="store_true", help="a PNG beside the video: contact sheet, X-T slice, differences")
     add_pipeline_options(option)
+
+
+def add_clip_options(option) -> None:
+    option("--negative", default="", metavar="PROMPT", help="what guidance leads away from")
+    add_seed_option(option, "0 to 2^64 - 1, of which the low 32 bits count, as in ComfyUI; default: 0")
+    option("--frames", type=int, help="any number from 1; default: what the checkpoint was trained on")
+    option(
+        "--size", type=_size, metavar="N|WxH", help="of the base video, in pixels; output is that times the SSR's scale"
+    )
 
 
 def _add_given_options(command: argparse.ArgumentParser) -> None:

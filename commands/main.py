@@ -8,16 +8,16 @@ import traceback
 import warnings
 from pathlib import Path
 
-from . import evaluate, generate, info, run, stills, train, train_style
+from . import batch, evaluate, export, generate, inflate, info, run, stills, train, train_style
 from .signals import Ended, heard_signals
 from .streams import lasting_streams, plain
 
 LONGEST_LINE = 1200  # characters
 INTERNAL_ERROR, BAD_INPUT, INTERRUPTED = 1, 2, 130
-COMMANDS = (generate, run, info, evaluate, train, train_style, stills)
+COMMANDS = (generate, batch, run, info, evaluate, train, train_style, stills, inflate, export)
 # What to install for a module that is missing: our dependencies, of which some go by another name.
 PACKAGES = {"cv2": "opencv-python", "PIL": "pillow"} | {
-    name: name for name in "torch einops safetensors numpy av transformers tqdm psutil accelerate tomli".split()
+    name: name for name in "torch einops safetensors numpy av transformers tqdm psutil accelerate tomli ray".split()
 }
 
 

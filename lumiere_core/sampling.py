@@ -28,6 +28,7 @@ from .diffusion import (
     dynamic_threshold,
     finite_callback,
     initial_noise,
+    is_whole_run,
     keep_known,
     least_denoise,
     multidiffusion,
@@ -191,6 +192,8 @@ def sample(
     start = torch.zeros(1).expand(plan.shape) if start is None else start
     sampled = start
     if plan.denoise > 0:
+        if plan.sampler != "ddpm" or info.variance != "learned_range":
+            network = _video_alone(network)
         model = denoiser(network, info.schedule, info.prediction)
         if is_out_of_memory is not None:
             model = halve_on_out_of_memory(model, is_out_of_memory)
@@ -202,17 +205,20 @@ def sample(
         held = bounded if known is None else keep_known(bounded, *known, initial_noise(plan.shape, seed))
 
         sigmas = sampling_sigmas(info.schedule, plan.scheduler, plan.steps, plan.denoise)
-        from_pure_noise = bool(sigmas[0] >= info.schedule.sigmas[-1] * (1 - 1e-5))  # as core's max_denoise decides it
         report = finite_callback(callback, dtype)
         sampled = SAMPLERS[plan.sampler](
             held,
-            noised_start(start, initial_noise(plan.shape, seed), sigmas[0], from_pure_noise),  # nobody else holds it
+            _noisy(start, plan, seed, sigmas[0]),  # nobody else holds it
             sigmas,
             report,
             sampler_noise(plan.shape, seed),
         )
     sampled = sampled.clamp(-1, 1)
     return sampled if known is None else composite(sampled, *known)
+
+
+def _noisy(start: torch.Tensor, plan: SamplingPlan, seed: int, sigma: torch.Tensor) -> torch.Tensor:
+    return noised_start(start, initial_noise(plan.shape, seed), sigma, is_whole_run(plan.steps, plan.denoise))
 
 
 def sample_base(
@@ -229,11 +235,12 @@ def sample_base(
 ) -> torch.Tensor:
     """Sample a base network's clip, (1, 3, T, H, W) in [-1, 1].
 
-    text, negative: (1, L, D) with and without the prompt; each comes with what is known of the clip, or None.
+    text, negative: (1, L, D) with and without the prompt, cut to the tokens that the network hears; each comes with
+    what is known of the clip, or None.
     options: of `sample`; `known` is what holds the known pixels to what they are.
     """
-    cond = {"text": text, **known_channels(info, plan.shape, condition)}
-    uncond = {"text": negative, **known_channels(info, plan.shape, negative_condition)}
+    cond = {"text": text[:, : info.text_tokens], **known_channels(info, plan.shape, condition)}
+    uncond = {"text": negative[:, : info.text_tokens], **known_channels(info, plan.shape, negative_condition)}
     windowed = [name for name in cond if name != "text"]
     return sample(network, info, plan, cond, uncond, seed, windowed=windowed, **options)
 
@@ -272,14 +279,14 @@ def super_resolve(
 ) -> torch.Tensor:
     """Sample the large clip of a small one: (1, 3, T, h, w) in [-1, 1] -> (1, 3, T, h * scale, w * scale).
 
-    text, negative: (1, L, D) with and without the prompt. options: of `sample`.
+    text, negative: (1, L, D) with and without the prompt, cut as in `sample_base`. options: of `sample`.
     """
     level = torch.tensor([plan.noise_level])
     enlarged = augmentation_noise(plan.shape, seed)  # becomes the conditioning few frames at a time: both are large
     for small, noise in zip(low_res.split(AT_ONCE, dim=2), enlarged.split(AT_ONCE, dim=2), strict=True):
         noise.copy_(condition_low_res(small, noise, level, info.schedule, info.scale, info.align_corners))
     shared = {"low_res": enlarged, "noise_level": level}
-    cond, uncond = {"text": text, **shared}, {"text": negative, **shared}
+    cond, uncond = ({"text": each[:, : info.text_tokens], **shared} for each in (text, negative))
     return sample(network, info, plan, cond, uncond, seed, windowed=["low_res"], **options)
 
 
@@ -310,8 +317,7 @@ def network_call(stunet: STUNet, device: torch.device, dtype: torch.dtype) -> Ca
     """The network as `denoiser` calls it: the clip stays in RAM as float32, what is evaluated goes to the network.
 
     Joined to x by channels: low_res, the SSR's conditioning, (B, 3, T, H, W), or condition, C and M of a conditional
-    base, (B, 4, T, H, W); without one that knows nothing. A learned variance (output channels from 3 on, DeepFloyd IF)
-    is dropped.
+    base, (B, 4, T, H, W); without one that knows nothing. A learned variance (DeepFloyd IF) is output channels 3 to 5.
     """
     conditional = hears_condition(stunet.config.in_channels)
 
@@ -322,9 +328,14 @@ def network_call(stunet: STUNet, device: torch.device, dtype: torch.dtype) -> Ca
             x = join_condition(x, condition)
         noise_level = None if noise_level is None else noise_level.to(device)
         output = stunet(x.to(device, dtype), timestep.to(device), text.to(device), noise_level=noise_level)
-        return output[:, :3].to("cpu", torch.float32)
+        return output.to("cpu", torch.float32)
 
     return network
+
+
+def _video_alone(network: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Without a learned variance, of which only ddpm's steps know what to do."""
+    return lambda *inputs, **conditioning: network(*inputs, **conditioning)[:, :3]
 
 
 def _counted(denoise: Denoiser, total: int, evaluated: Callable[[int, int], None]) -> Denoiser:

@@ -7,22 +7,29 @@ diffusers) get their config from the tensors' shapes.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sized
 from pathlib import Path
+from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ..diffusion.options import SamplingOptions
 from ..networks import STUNet, UNetConfig
 from ..networks.inference import infer_config
 from ..runtime.outputs import atomic_path, clear_write_errors
-from .metadata import METADATA_KEY, CheckpointInfo, checked_network
+from .diffusers_config import presets
+from .metadata import IF_TEXT_TOKENS, METADATA_KEY, CheckpointInfo, checked_network
+from .streaming import opened
 
-# What DeepFloyd samples its own networks with.
-IF_STAGE_ONE = SamplingOptions(steps=100, guidance=7.0)
-IF_STAGE_TWO = SamplingOptions(steps=50, guidance=4.0, noise_level=250)
 UNTOLD = "untold"  # the kind of a whole file that is neither ours nor an IF U-Net: somebody's LoRA, for one
+
+
+class HasShape(Protocol):
+    """A tensor, in memory or still in its file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 
 class UntoldKind(ValueError):
@@ -90,13 +97,18 @@ def meta_network(info: CheckpointInfo, tensors: dict[str, torch.Tensor], path: s
     Raises ValueError where the tensors are not the network's.
     """
     config = UNetConfig.from_dict(info.config)
-    if config.least_tensors > len(tensors):  # so that no time is spent on building what cannot be
-        raise ValueError(
-            f"{path}: a network of its config has at least {config.least_tensors} tensors; the file has {len(tensors)}."
-        )
+    require_least_tensors(config, tensors, path)
     network = STUNet(config, dtype=dtype, device="meta")
     check_tensors(network.state_dict(), tensors, path)
     return network
+
+
+def require_least_tensors(config: UNetConfig, tensors: Sized, path: str | Path) -> None:
+    """Raise ValueError where a file has too few tensors: so that no time is spent on building what cannot be."""
+    if config.least_tensors > len(tensors):
+        raise ValueError(
+            f"{path}: a network of its config has at least {config.least_tensors} tensors; the file has {len(tensors)}."
+        )
 
 
 def require_kind(info: CheckpointInfo, kinds: tuple[str, ...], path: str | Path) -> None:
@@ -111,7 +123,7 @@ def load_exactly(network: torch.nn.Module, tensors: dict[str, torch.Tensor], pat
     network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
 
 
-def check_tensors(expected: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], path: str | Path) -> None:
+def check_tensors(expected: Mapping[str, torch.Tensor], tensors: Mapping[str, HasShape], path: str | Path) -> None:
     """Raise a ValueError that names the first tensor that is missing, unexpected or misshapen."""
     for problem, names in (
         ("lacks", sorted(expected.keys() - tensors.keys())),
@@ -120,7 +132,7 @@ def check_tensors(expected: dict[str, torch.Tensor], tensors: dict[str, torch.Te
         if names:
             raise ValueError(f"{path}: the file {problem} tensor {names[0]} ({len(names)} such in all).")
     for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
+        if tuple(tensor.shape) != tuple(expected[name].shape):
             raise ValueError(
                 f"{path}: tensor {name} must have shape {tuple(expected[name].shape)}; got {tuple(tensor.shape)}."
             )
@@ -131,12 +143,7 @@ def _open(path: Path):
         raise ValueError(f"{path}: only .safetensors files are read; got {path.suffix or 'no suffix'}.")
     if not path.is_file():
         raise ValueError(f"{path}: no such file.")
-    try:
-        return safe_open(str(path), framework="pt")
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}). Download or copy it again.") from error
-    except OSError as error:
-        raise ValueError(f"{path}: the file cannot be read ({error}).") from error
+    return opened(path)
 
 
 def _inferred_info(path: Path, shapes: dict[str, tuple[int, ...]]) -> CheckpointInfo:
@@ -146,8 +153,8 @@ def _inferred_info(path: Path, shapes: dict[str, tuple[int, ...]]) -> Checkpoint
         info = CheckpointInfo(
             kind="ssr" if stage_two else "t2i",
             config=config.to_dict(),
-            thresholding={"percentile": 0.95, "maximum": 1.0 if stage_two else 1.5},
-            sampling=(IF_STAGE_TWO if stage_two else IF_STAGE_ONE).over(CheckpointInfo.sampling),
+            **presets(None, stage_two),
+            text_tokens=IF_TEXT_TOKENS,
             frames=1,
             size=256 if stage_two else 64,
             scale=4 if stage_two else 1,

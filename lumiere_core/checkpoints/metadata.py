@@ -23,6 +23,8 @@ KINDS = ("t2i", "base", "ssr", "text", "style")
 # Input channels of a network of each kind: the clip; <J, C, M>; the clip and the enlarged small one.
 CHANNELS = {"t2i": (3, 7), "base": (3, 7), "style": (3, 7), "ssr": (6,)}
 OUT_CHANNELS = (3, 6)  # with 6, half of them are a learned variance (DeepFloyd IF)
+VARIANCES = ("fixed_small", "learned_range")  # of ddpm's steps
+IF_TEXT_TOKENS = 77  # what DeepFloyd IF was trained with
 BYTE_LEVEL = "byte-level"  # the tokenizer without a vocabulary file: a token is a UTF-8 byte
 BYTE_TOKENS = 384  # that it has
 # What of a training record is read again, by name.
@@ -35,12 +37,14 @@ class CheckpointInfo(Record):
     """What a checkpoint says of itself.
 
     kind: t2i, base, ssr, text or style. config: of the network (UNetConfig.to_dict, or the T5 config for "text").
-    prediction: eps, v or, of an SSR, residual.
+    prediction: eps, v or, of an SSR, residual. variance: of ddpm's steps; learned_range is what the network says in
+        output channels 3 to 5, as DeepFloyd IF's do.
     thresholding: {"percentile", "maximum"} of dynamic thresholding, or None.
     sampling: defaults, of which steps, guidance, sampler and scheduler are always said.
     fps, frames, size: of the clips it was trained on; size is the frame's side in pixels (SSR: of its output).
     scale: upscaling factor of an SSR. align_corners: how it upsamples the small clip, see `ssr.upsample`.
-    text_encoder: name of the text encoder's file (or folder, for a T5) without a path.
+    text_encoder: name of the text encoder's file (or folder, for a T5) without a path. text_tokens: how many tokens of
+         a text the network hears, where an encoder may give more; None is all.
     trained_frames, trained_sides: the least and the most frames that a base network saw at once, and pixels of a
     frame's sides; None where the file does not say.
     training: record: recipe, steps, kind of device, figures; free-form but for the cast and the character.
@@ -51,6 +55,7 @@ class CheckpointInfo(Record):
     config: dict
     schedule: NoiseSchedule = field(default_factory=NoiseSchedule)
     prediction: Annotated[str, Choice(PREDICTIONS)] = "eps"
+    variance: Annotated[str, Choice(VARIANCES)] = "fixed_small"
     thresholding: dict | None = None
     sampling: SamplingOptions = SamplingOptions(steps=50, guidance=1.0, sampler="dpmpp_2m", scheduler="normal")
     fps: Annotated[float, Range(0.01, 1000)] = 16.0
@@ -59,6 +64,7 @@ class CheckpointInfo(Record):
     scale: Annotated[int, Range(1, 16)] = 1
     align_corners: bool = True
     text_encoder: str | None = None
+    text_tokens: Annotated[int, Range(1, 4096)] | None = None
     training: dict = field(default_factory=dict)
     trained_frames: tuple[Annotated[int, Range(1, LONGEST_CLIP)], ...] | None = None
     trained_sides: tuple[Annotated[int, Range(1, LARGEST_SIDE)], ...] | None = None
@@ -135,6 +141,8 @@ def checked_network(info: CheckpointInfo) -> CheckpointInfo:
             f"{' or '.join(map(str, OUT_CHANNELS))} output channels; got {config.in_channels} and "
             f"{config.out_channels}."
         )
+    if info.variance == "learned_range" and config.out_channels != 6:
+        raise ValueError(f"variance learned_range needs 6 output channels; got {config.out_channels}.")
     if info.kind != "ssr" and (config.noise_level_embedding or info.prediction == "residual"):
         raise ValueError(f"noise_level_embedding and prediction residual are for kind ssr; got kind {info.kind}.")
     return dataclasses.replace(info, config=config.to_dict())

@@ -12,8 +12,8 @@ from ..conditioning.vocabulary import Vocabulary
 from ..networks.inflation import TEMPORAL_PREFIX
 from .format import CheckpointInfo, load_info
 
-NETWORK_FIELDS = ("prediction", "thresholding")
-CLIP_FIELDS = ("fps", "frames", "trained_frames", "size", "trained_sides", "scale", "text_encoder")
+NETWORK_FIELDS = ("prediction", "variance", "thresholding")
+CLIP_FIELDS = ("fps", "frames", "trained_frames", "size", "trained_sides", "scale", "text_encoder", "text_tokens")
 
 
 def describe_checkpoint(path: str | Path) -> str:

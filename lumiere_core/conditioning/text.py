@@ -10,14 +10,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..checkpoints.format import CheckpointInfo, check_tensors, load_checkpoint, load_exactly, require_kind
-from ..checkpoints.metadata import BYTE_LEVEL, T5_FIELDS
+from ..checkpoints.metadata import BYTE_LEVEL, IF_TEXT_TOKENS, T5_FIELDS
 from ..runtime.notices import warn
 from ..runtime.records import check_values, is_text, shown
 from .prompts import plain, weighted_parts
 
 NOT_WHOLE = "not a whole T5 folder with .safetensors weights"
 EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight")  # one tensor under two names
-IF_MAX_TOKENS = 77  # what DeepFloyd IF was trained with
 
 
 class TextEncoder:
@@ -156,7 +155,7 @@ def _load_folder(path: Path, dtype: torch.dtype) -> TextEncoder:
         raise ValueError(
             f"{path}: the tokenizer must fit the model: it has {len(tokenizer)} tokens, the model {config.vocab_size}."
         )
-    return TextEncoder(model, tokenizer, IF_MAX_TOKENS)
+    return TextEncoder(model, tokenizer, IF_TEXT_TOKENS)
 
 
 def _read_table(path: Path, file: Path) -> dict:

@@ -26,7 +26,7 @@ from .samplers import (
 )
 from .schedule import BETAS, NoiseSchedule
 from .sdedit import noised_start
-from .spacing import SPACINGS, least_denoise, sampling_sigmas
+from .spacing import SPACINGS, is_whole_run, least_denoise, sampling_sigmas
 from .thresholding import dynamic_threshold, threshold
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "dynamic_threshold",
     "finite_callback",
     "initial_noise",
+    "is_whole_run",
     "keep_known",
     "least_denoise",
     "multidiffusion",

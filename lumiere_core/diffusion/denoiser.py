@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .learned_variance import on_video
 from .schedule import NoiseSchedule
 
 # denoise(x, sigma, **conditioning) -> x0; x and x0 are (B, C, T, H, W), sigma is a scalar tensor or (B,).
@@ -19,7 +20,8 @@ def denoiser(network: Callable[..., Tensor], schedule: NoiseSchedule, prediction
     """Wrap a network as `denoise(x, sigma, **conditioning) -> x0` in k-diffusion's sigma space.
 
     network: called as `network(x_scaled, timestep, **conditioning)`; x_scaled = x / sqrt(sigma^2 + 1) of shape
-        (B, C, T, H, W) and x's dtype, timestep float32 (B,); returns the prediction, (B, C, T, H, W).
+        (B, C, T, H, W) and x's dtype, timestep float32 (B,); returns the prediction, (B, C, T, H, W), or twice the
+        channels: what it says of a step's variance then follows x0 as it is, see `learned_variance`.
     schedule: gives the timestep nearest to each sigma.
     prediction: "eps", the noise; "v" (Salimans & Ho 2022, app. D), sqrt(abar) * noise - sqrt(1 - abar) * x0; or, for a
         super-resolution net, "residual", what the enlarged small clip lacks (as SRDiff, Li et al. 2021, models it), in
@@ -37,7 +39,8 @@ def denoiser(network: Callable[..., Tensor], schedule: NoiseSchedule, prediction
         timestep = schedule.sigma_to_timestep(sigma).to(torch.float32)
         x_scaled = (x.float() / (level**2 + 1).sqrt()).to(x.dtype)
         output = network(x_scaled, timestep, **conditioning).float()
-        return predicted_x0(x.float(), output, sigma, prediction, conditioning.get("low_res"))
+        low_res = conditioning.get("low_res")
+        return on_video(lambda o: predicted_x0(x.float(), o, sigma, prediction, low_res), output, x.shape[1])
 
     return denoise
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
+from .learned_variance import on_video
 
 
 def classifier_free_guidance(
@@ -37,8 +38,14 @@ def classifier_free_guidance(
 
     def guided(x: Tensor, sigma: Tensor, **shared: Any) -> Tensor:
         x0_cond, x0_uncond = evaluate(denoise, x, sigma, {**shared, **cond}, {**shared, **uncond})
-        x0 = (x0_cond - x0_uncond).mul_(scale).add_(x0_uncond)
-        return x0 if rescale == 0 else torch.lerp(x0, rescale_to(x0, x0_cond), rescale)
+        channels = x.shape[1]
+
+        def guide(video_cond: Tensor) -> Tensor:
+            video_uncond = x0_uncond[:, :channels]
+            x0 = (video_cond - video_uncond).mul_(scale).add_(video_uncond)
+            return x0 if rescale == 0 else torch.lerp(x0, rescale_to(x0, video_cond), rescale)
+
+        return on_video(guide, x0_cond, channels)  # a learned variance is that of cond
 
     return guided
 

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from .denoiser import Denoiser
+from .learned_variance import on_video
 
 
 def keep_known(denoise: Denoiser, known: Tensor, change_mask: Tensor, noise: Tensor) -> Denoiser:
@@ -24,7 +25,8 @@ def keep_known(denoise: Denoiser, known: Tensor, change_mask: Tensor, noise: Ten
     def kept(x: Tensor, sigma: Tensor, **conditioning: Any) -> Tensor:
         level = sigma.reshape(-1, *(1,) * (x.ndim - 1)).to(x)
         x = composite(x, known.to(x) + level * noise.to(x), change_mask)
-        return composite(denoise(x, sigma, **conditioning), known, change_mask)
+        x0 = denoise(x, sigma, **conditioning)
+        return on_video(lambda video: composite(video, known, change_mask), x0, x.shape[1])
 
     return kept
 

@@ -99,11 +99,14 @@ def multidiffusion(
         _check_windowed(windowed, conditioning, x)
         if len(windows) == 1 and _covers(windows[0], x):
             return denoise(x, sigma, **conditioning)
-        weighted_sum = torch.zeros_like(x, dtype=torch.float32)  # (B, C, T, H, W)
-        weight_sum = weighted_sum.new_zeros(x.shape[2:])  # (T, H, W)
+        weighted_sum = None  # (B, C, T, H, W); a learned variance has channels behind x's
+        weight_sum = torch.zeros(x.shape[2:], dtype=torch.float32, device=x.device)  # (T, H, W)
         done = 0
         for group in _groups(windows, batch):
             predictions = _predict(denoise, group, windowed, x, sigma, conditioning)
+            if weighted_sum is None:
+                channels = predictions[0].shape[1]
+                weighted_sum = weight_sum.new_zeros(x.shape[0], channels, *x.shape[2:])
             for window, prediction in zip(group, predictions, strict=True):
                 weight = window_weights(prediction.shape[2:], weights).to(x.device)  # (T', H', W')
                 paste(weighted_sum, window, weight * prediction.to(weighted_sum))

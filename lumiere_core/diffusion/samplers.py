@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
+from .learned_variance import step_deviation
 from .noise import NoiseSampler
 
 Callback = Callable[[dict[str, Any]], None]
@@ -93,12 +94,24 @@ def sample_ddpm(
     callback: Callback | None = None,
     noise_sampler: NoiseSampler | None = None,
 ) -> Tensor:
-    """DDPM with the fixed small variance (Ho et al. 2020, eq. 7).
+    """DDPM with the fixed small variance (Ho et al. 2020, eq. 7), or with what the network says of it.
 
     Its posterior, written in sigma space, has mean x0 + (sigma_next / sigma)^2 (x - x0) and variance
-    sigma_next^2 (1 - (sigma_next / sigma)^2): the step of Euler ancestral with eta 1.
+    sigma_next^2 (1 - (sigma_next / sigma)^2): the step of Euler ancestral with eta 1. Where denoise returns more
+    channels than x has, those behind are a learned variance in its place.
     """
-    return sample_euler_ancestral(denoise, x, sigmas, callback, noise_sampler)
+    noise_sampler, channels = noise_sampler or _global_noise(x), x.shape[1]
+    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+        prediction = denoise(x, sigma)
+        denoised, said = prediction[:, :channels], prediction[:, channels:]
+        _report(callback, i, sigma, sigma_next, x, denoised)
+        if sigma_next == 0:
+            return denoised
+        sigma_down = sigma_next**2 / sigma
+        small = (sigma_next**2 - sigma_down**2).sqrt()
+        deviation = step_deviation(sigma, sigma_next, said) if said.shape[1] else small
+        x = denoised + sigma_down / sigma * (x - denoised) + deviation * noise_sampler(sigma, sigma_next).to(x)
+    return x
 
 
 def sample_dpmpp_2m(

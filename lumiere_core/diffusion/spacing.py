@@ -18,7 +18,7 @@ def least_denoise(steps: int) -> float:
 def sampling_sigmas(schedule: NoiseSchedule, spacing: str, steps: int, denoise: float = 1.0) -> Tensor:
     """The sigmas of a run, float32 (steps + 1,) on the CPU, descending and ending in 0.
 
-    spacing: normal, simple, sgm_uniform or karras.
+    spacing: normal, simple, sgm_uniform, karras or leading.
     steps: number of sampler steps, at least 1.
     denoise: up to 1; below 1 the run starts part of the way, keeping the last `steps` of int(steps / denoise) steps
         (SDEdit's strength, as KSampler counts it). At least `least_denoise(steps)`.
@@ -34,9 +34,17 @@ def sampling_sigmas(schedule: NoiseSchedule, spacing: str, steps: int, denoise: 
         raise ValueError(
             f"sampling_sigmas: denoise must be {least_denoise(steps):g} to 1 with {steps} steps; got {denoise}."
         )
-    if denoise > 0.9999:
-        return SPACINGS[spacing](schedule, steps)
-    return SPACINGS[spacing](schedule, int(steps / denoise))[-(steps + 1) :]
+    return SPACINGS[spacing](schedule, _whole_steps(steps, denoise))[-(steps + 1) :]
+
+
+def is_whole_run(steps: int, denoise: float) -> bool:
+    """Whether a run of so many steps begins where its spacing does: from pure noise."""
+    return _whole_steps(steps, denoise) == steps
+
+
+def _whole_steps(steps: int, denoise: float) -> int:
+    """Of the run of which the last `steps` are taken."""
+    return steps if denoise > 0.9999 else int(steps / denoise)
 
 
 def _normal(schedule: NoiseSchedule, steps: int) -> Tensor:
@@ -58,6 +66,12 @@ def _simple(schedule: NoiseSchedule, steps: int) -> Tensor:
     return _append_zero(schedule.sigmas[indices])
 
 
+def _leading(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Every (timesteps // steps)-th timestep from 0 on, as diffusers' "leading" and DeepFloyd IF have them."""
+    stride = schedule.timesteps // steps or schedule.timesteps / steps  # more steps than timesteps repeat some
+    return _append_zero(schedule.sigmas[[int(i * stride) for i in range(steps - 1, -1, -1)]])
+
+
 def _karras(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> Tensor:
     """Evenly spaced in sigma^(1 / rho) between the largest and the smallest sigma (Karras et al. 2022, eq. 5)."""
     largest, smallest = (float(schedule.sigmas[i]) ** (1 / rho) for i in (-1, 0))
@@ -73,4 +87,5 @@ SPACINGS: dict[str, Callable[[NoiseSchedule, int], Tensor]] = {
     "simple": _simple,
     "sgm_uniform": _sgm_uniform,
     "karras": _karras,
+    "leading": _leading,
 }

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from .denoiser import Denoiser
+from .learned_variance import on_video
 
 
 def dynamic_threshold(denoise: Denoiser, percentile: float = 0.95, maximum: float = 1.5) -> Denoiser:
@@ -20,7 +21,8 @@ def dynamic_threshold(denoise: Denoiser, percentile: float = 0.95, maximum: floa
     check_threshold(percentile, maximum)
 
     def bounded(x: Tensor, sigma: Tensor, **conditioning: Any) -> Tensor:
-        return threshold(denoise(x, sigma, **conditioning), percentile, maximum)
+        x0 = denoise(x, sigma, **conditioning)
+        return on_video(lambda video: threshold(video, percentile, maximum), x0, x.shape[1])
 
     return bounded
 

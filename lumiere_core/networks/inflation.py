@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn as nn
 
 from .config import TemporalConfig, UNetConfig
 from .stunet import STUNet, TemporalHalf
-from .temporal import AttentionInflation, ConvInflation, ConvOverTime, TemporalDownsample, TemporalUpsample
+from .temporal import AttentionInflation, ConvInflation, TemporalDownsample, TemporalUpsample
 
 TEMPORAL_PREFIX = "temporal."
 
@@ -54,11 +55,16 @@ def widen_input(unet: STUNet, in_channels: int) -> STUNet:
         raise ValueError(f"widen_input: in_channels must be at least {old}; got {in_channels}.")
     state = unet.state_dict()
     weight = state["conv_in.weight"]
-    extra = weight.new_zeros(weight.shape[0], (in_channels - old) * unet.config.patch**2, *weight.shape[2:])
-    state["conv_in.weight"] = torch.cat([weight, extra], dim=1)
+    state["conv_in.weight"] = widened(weight, in_channels * unet.config.patch**2)
     wide = STUNet(_with_channels(unet.config, in_channels), dtype=weight.dtype, device=weight.device)
     wide.load_state_dict(state)
     return wide
+
+
+def widened(weight: torch.Tensor, columns: int) -> torch.Tensor:
+    """A conv_in's weight (out, in, h, w) with `columns` of input channels; those behind the old ones are zero."""
+    extra = weight.new_zeros(weight.shape[0], columns - weight.shape[1], *weight.shape[2:])
+    return torch.cat([weight, extra], dim=1)
 
 
 def text_to_image(stunet: STUNet) -> STUNet:
@@ -81,20 +87,28 @@ def _with_channels(config: UNetConfig, in_channels: int) -> UNetConfig:
     return dataclasses.replace(config, in_channels=in_channels)
 
 
-@torch.no_grad()
 def _initialise_identity(temporal: TemporalHalf) -> None:
+    for layer, start in identity_starts(temporal):
+        start(layer)
+
+
+def identity_starts(temporal: TemporalHalf) -> Iterator[tuple[nn.Module, Callable[[nn.Module], None]]]:
+    """The layers of a temporal half that `inflate` does not start at random, each with what sets it."""
     for module in temporal.modules():
         if isinstance(module, TemporalDownsample | TemporalUpsample):
-            _set_identity(module.conv)
+            yield module.conv.conv, _set_identity
         elif isinstance(module, ConvInflation | AttentionInflation):
-            module.out.weight.zero_()
-            module.out.bias.zero_()
-    temporal.condition.text_score.weight.zero_()
-    temporal.condition.text_score.bias.zero_()
+            yield module.out, _set_zero
+    yield temporal.condition.text_score, _set_zero
 
 
-def _set_identity(conv_over_time: ConvOverTime) -> None:
-    conv = conv_over_time.conv
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)
+@torch.no_grad()
+def _set_zero(layer: nn.Module) -> None:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def _set_identity(conv: nn.Module) -> None:
+    _set_zero(conv)
     conv.weight[:, :, 1, 0] = torch.eye(conv.out_channels, dtype=conv.weight.dtype, device=conv.weight.device)

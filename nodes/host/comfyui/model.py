@@ -132,7 +132,7 @@ class LumiereModel(comfy.model_base.BaseModel):
                 f"Lumiere model: conditioning must be text of width {expected}, from the encoder that the network was "
                 f"trained with; got {got}. Wire the clip output of Load STUNet."
             )
-        return text
+        return text[:, : self.info.text_tokens]  # core pads a T5's texts to 128 tokens or more
 
     def _known_channels(self, given: dict) -> dict[str, torch.Tensor]:
         """C and M of a conditional base, of the clip that BuildConditioningMask attached; of no clip zeros."""

@@ -18,7 +18,9 @@ from ....lumiere_core.diffusion import (
     composite,
     finite_callback,
     initial_noise,
+    is_whole_run,
     sampler_noise,
+    sampling_sigmas,
     window_weights,
 )
 from ....lumiere_core.runtime.memory import network_bytes, require_frames_memory
@@ -74,23 +76,14 @@ def sample_video(
     guider = comfy.samplers.CFGGuider(_windowed(model, plan, shown))
     guider.set_conds(positive, negative)
     guider.set_cfg(plan.guidance)
-    sigmas = comfy.samplers.KSampler(
-        model,
-        steps=plan.steps,
-        device=model.load_device,
-        sampler=plan.sampler,
-        scheduler=plan.scheduler,
-        denoise=plan.denoise,
-        model_options=model.model_options,
-    ).sigmas
 
     def callback(index, x0, x, steps):
         shown.step({"denoised": x0})
         shown.evaluated((index + 1) * len(plan.windows), total)
 
-    sampler = comfy.samplers.KSAMPLER(_core_sampler(plan, seed, _compute_dtype(model)))
+    sampler = _Sampler(_core_sampler(plan, seed, _compute_dtype(model)), is_whole_run(plan.steps, plan.denoise))
     noise = initial_noise(plan.shape, seed)
-    video = guider.sample(noise, start, sampler, sigmas, denoise_mask=mask, callback=callback, seed=seed)
+    video = guider.sample(noise, start, sampler, _sigmas(model, plan), denoise_mask=mask, callback=callback, seed=seed)
     video = video.to("cpu", torch.float32).clamp(-1, 1)
     if mask is None:
         return video
@@ -117,6 +110,34 @@ def placed(model, plan: SamplingPlan, node: str) -> Iterator[dict]:
 def _compute_dtype(model) -> torch.dtype:
     """What the network will compute in, a patch of it (ModelComputeDtype) included."""
     return model.get_model_object("manual_cast_dtype") or model.model_dtype()
+
+
+def _sigmas(model, plan: SamplingPlan) -> torch.Tensor:
+    """Core's, so that a patched noise schedule counts; of a spacing that core lacks, the checkpoint's own."""
+    if plan.scheduler not in comfy.samplers.SCHEDULER_NAMES and plan.denoise > 0:
+        return sampling_sigmas(model.model.info.schedule, plan.scheduler, plan.steps, plan.denoise).to(
+            model.load_device
+        )
+    return comfy.samplers.KSampler(
+        model,
+        steps=plan.steps,
+        device=model.load_device,
+        sampler=plan.sampler,
+        scheduler=plan.scheduler,
+        denoise=plan.denoise,
+        model_options=model.model_options,
+    ).sigmas
+
+
+class _Sampler(comfy.samplers.KSAMPLER):
+    """Core's sampler object; a whole run starts from pure noise even if its spacing begins below the last timestep."""
+
+    def __init__(self, function, whole: bool):
+        super().__init__(function)
+        self.whole = whole
+
+    def max_denoise(self, model_wrap, sigmas) -> bool:
+        return self.whole
 
 
 def _core_sampler(plan: SamplingPlan, seed: int, dtype: torch.dtype):

@@ -12,6 +12,7 @@ import torch
 
 from ....lumiere_core.checkpoints.bundled import find_text_encoder
 from ....lumiere_core.checkpoints.format import load_info
+from ....lumiere_core.checkpoints.metadata import IF_TEXT_TOKENS
 from ....lumiere_core.conditioning.text import TextEncoder, weighed
 from ....lumiere_core.conditioning.text import load_text_encoder as load_encoder
 from ....lumiere_core.conditioning.vocabulary import Vocabulary
@@ -22,6 +23,7 @@ from .notices import noticing
 
 TOKENS = "lumiere"
 NO_WORDS = Vocabulary()
+T5_PADDING, T5_END = 0, 1
 
 
 class LumiereTokenizer:
@@ -118,4 +120,16 @@ def _text_encoder_patcher(source: Path, disable_dynamic: bool = False):
 
 
 def encode_text(clip, text: str) -> list:
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+    """CONDITIONING of one text; of a T5 that core loaded, of as many tokens as DeepFloyd IF heard."""
+    tokens = clip.tokenize(text)
+    if TOKENS not in tokens:
+        tokens = {name: [cut_tokens(row) for row in rows] for name, rows in tokens.items()}
+    return clip.encode_from_tokens_scheduled(tokens)
+
+
+def cut_tokens(row: list[tuple]) -> list[tuple]:
+    """At most IF_TEXT_TOKENS of core's (token, weight) pairs, and the end token last of a longer text."""
+    last = row[IF_TEXT_TOKENS - 1 : IF_TEXT_TOKENS]
+    if len(row) > IF_TEXT_TOKENS and last[0][0] != T5_PADDING:
+        last = [(T5_END, 1.0, *last[0][2:])]
+    return row[: IF_TEXT_TOKENS - 1] + last

@@ -10,7 +10,7 @@ from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, save_checkpoint
 from lumiere_video.lumiere_core.conditioning.text import (
-    IF_MAX_TOKENS,
+    IF_TEXT_TOKENS,
     build_text_encoder,
     load_text_encoder,
     text_info,
@@ -159,10 +159,10 @@ def test_half_precision(encoder, tmp_path):
 def test_a_folder_of_transformers_gives_what_transformers_gives(t5_folder):
     folder, model, tokenizer = t5_folder
     loaded = load_text_encoder(folder)
-    tokens = tokenizer(PROMPTS, padding="max_length", max_length=IF_MAX_TOKENS, truncation=True, return_tensors="pt")
+    tokens = tokenizer(PROMPTS, padding="max_length", max_length=IF_TEXT_TOKENS, truncation=True, return_tensors="pt")
     with torch.no_grad():
         expected = model(**tokens).last_hidden_state
-    assert loaded.max_tokens == IF_MAX_TOKENS
+    assert loaded.max_tokens == IF_TEXT_TOKENS
     assert torch.equal(loaded.encode(PROMPTS), expected)
     assert not loaded.model.training
 

@@ -293,7 +293,7 @@ def test_progress_counts_windows_and_can_cancel():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((10, 4, 4), "window 4 and overlap 4. Use a window of at least 5, or an overlap of at most 3"),
+        ((10, 4, 4), "window 4 and overlap 4. Set window to at least 5, or overlap to at most 3"),
         ((10, 3, 7), "window 3 and overlap 7. Use a window of at least 8, or an overlap of at most 2"),
         ((10, 4, -1), "overlap at least 0"),
         ((0, 4, 2), "frames must be at least 1; got 0"),

@@ -99,12 +99,21 @@ def test_tables_made_while_sampling_serve_training():
     (weight * schedule.sigmas * schedule.log_sigmas).sum().backward()
 
 
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("spacing", COMFYUI)
 def test_spacing_equals_comfyui(spacing):
     expected = torch.tensor(COMFYUI[spacing])
     torch.testing.assert_close(sampling_sigmas(NoiseSchedule(), spacing, 5), expected, rtol=1e-6, atol=0)
     partial = sampling_sigmas(NoiseSchedule(), spacing, 3, denoise=0.6)
     torch.testing.assert_close(partial, expected[-4:], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 50, 100, 1000])
+def test_leading_visits_the_timesteps_of_diffusers(steps):
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", timestep_spacing="leading")
+    scheduler.set_timesteps(steps)
+    schedule = NoiseSchedule()
+    visited = schedule.sigma_to_timestep(sampling_sigmas(schedule, "leading", steps)[:-1])
+    assert visited.tolist() == scheduler.timesteps.tolist()
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)

@@ -5,51 +5,12 @@ import dataclasses
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from tiny_if import STAGE_ONE, STAGE_TWO, STAGE_TWO_PUBLISHED, TWO_ATTENTION_LEVELS
 from torch import nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from lumiere_video.lumiere_core.networks import LevelConfig, STUNet, UNetConfig
 from lumiere_video.lumiere_core.networks.inference import IF_STAGE_TWO_SCALE, infer_config
-
-STAGE_ONE = {
-    "sample_size": 32,
-    "layers_per_block": 1,
-    "block_out_channels": (32, 64),
-    "down_block_types": ("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
-    "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
-    "up_block_types": ("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
-    "in_channels": 3,
-    "out_channels": 6,
-    "cross_attention_dim": 32,
-    "encoder_hid_dim": 32,
-    "encoder_hid_dim_type": "text_proj",
-    "attention_head_dim": 8,
-    "addition_embed_type": "text",
-    "addition_embed_type_num_heads": 2,
-    "cross_attention_norm": "group_norm",
-    "resnet_time_scale_shift": "scale_shift",
-    "act_fn": "gelu",
-}
-TWO_ATTENTION_LEVELS = STAGE_ONE | {
-    "block_out_channels": (32, 32, 64),
-    "layers_per_block": 2,
-    "down_block_types": ("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D", "SimpleCrossAttnDownBlock2D"),
-    "up_block_types": ("SimpleCrossAttnUpBlock2D", "SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
-}
-STAGE_TWO = STAGE_ONE | {
-    "layers_per_block": [1, 2],
-    "in_channels": 6,
-    "class_embed_type": "timestep",
-    "mid_block_scale_factor": 1.414,
-    "time_embedding_act_fn": "gelu",
-    "time_embedding_dim": 32,
-}
-# What the published II-L adds to the fixture above.
-STAGE_TWO_PUBLISHED = STAGE_TWO | {
-    "mid_block_scale_factor": IF_STAGE_TWO_SCALE,
-    "resnet_out_scale_factor": IF_STAGE_TWO_SCALE,
-    "resnet_skip_time_act": True,
-}
 
 OUR_STAGE_ONE = UNetConfig(
     levels=(LevelConfig(32, 1), LevelConfig(64, 1, attention=True)),
