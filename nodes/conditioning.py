@@ -44,7 +44,13 @@ class BuildConditioningMask(io.ComfyNode):
                     tooltip="What is given, of any size (see fit): a picture for first_frame and region, one for each "
                     "index for keyframes, a video for extend and inpaint.",
                 ),
-                io.Int.Input("frames", default=80, min=1, max=LONGEST_CLIP, tooltip="Number of frames of the clip."),
+                io.Int.Input(
+                    "frames",
+                    default=80,
+                    min=0,
+                    max=LONGEST_CLIP,
+                    tooltip="Number of frames of the clip. 0, for inpaint, is the video's own.",
+                ),
                 inputs.side("width", "Width of the clip in pixels. 0 is the images' own.", default=32),
                 inputs.side("height", "Height of the clip in pixels. 0 is the images' own.", default=32),
                 inputs.fit(),
@@ -113,6 +119,7 @@ class BuildConditioningMask(io.ComfyNode):
             mode.get("grow", 0),
             mode.get("feather", 0),
         )
+        frames = _length(frames, given)
         condition = given.condition(frames, (height or images.shape[1], width or images.shape[2]))
         values = {"concat_latent_image": condition.clip, "concat_mask": condition.change_mask, GIVEN: given}
         return io.NodeOutput(
@@ -122,6 +129,12 @@ class BuildConditioningMask(io.ComfyNode):
             video_to_frames(masked_clip(condition)),
             condition.change_mask[0, 0],
         )
+
+
+def _length(frames: int, given: Given) -> int:
+    if frames == 0 and given.mode != "inpaint":
+        raise ValueError(f"frames is 0, a video's own length, which is for inpaint; say how many {given.mode} makes.")
+    return frames or len(given.images)
 
 
 def _taken(name: str, value, mode: str, modes: tuple[str, ...]):

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 
 from ..lumiere_core.video.reading import open_video
+from ..lumiere_core.video.sound import read_sound
 from . import host, inputs
+from .audio import audio_of
 from .host import io
 from .running import running
 
@@ -66,6 +68,7 @@ class SampleMedia(io.ComfyNode):
                     tooltip="1 where something is to be made anew, or may move: the region, or the hole; else 0.",
                 ),
                 io.Float.Output(display_name="fps", tooltip="Frames per second of a video."),
+                io.Audio.Output(display_name="audio", tooltip="The sound of a video of yours, where it has one."),
             ],
         )
 
@@ -76,13 +79,15 @@ class SampleMedia(io.ComfyNode):
     @classmethod
     @running("Sample Media")
     def execute(cls, sample, file="") -> io.NodeOutput:
+        sound = None
         if file:
-            frames, mask, fps = _read(host.input_file(file))
+            path = host.input_file(file)
+            (frames, mask, fps), sound = _read(path), read_sound(path)
         else:
             picture, hole = SAMPLES[sample]
             frames, mask, fps = _read(_medium(picture))
             mask = mask if hole is None else _read(_medium(hole))[1]
-        return io.NodeOutput(frames, mask, fps, **host.shown_clip(frames, fps))
+        return io.NodeOutput(frames, mask, fps, audio_of(sound), **host.shown_clip(frames, fps))
 
 
 def _medium(name: str) -> Path:

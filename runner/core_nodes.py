@@ -23,6 +23,8 @@ from ..lumiere_core.runtime.memory import require_frames_memory
 from ..lumiere_core.runtime.outputs import write_new
 from ..lumiere_core.video.files import to_uint8, write_video
 from ..lumiere_core.video.reading import open_video
+from ..lumiere_core.video.sound import Sound, read_sound
+from ..nodes.audio import audio_of, sound_of
 from ..nodes.host.standalone import io
 from ..nodes.host.standalone.models import encode_text, input_file, inside, settings
 
@@ -39,6 +41,7 @@ class VideoClip(NamedTuple):
 
     frames: torch.Tensor
     fps: float
+    sound: Sound | None = None
     bit_depth: int = 8
     color_space: str = "sRGB"
 
@@ -69,13 +72,15 @@ def LoadImage(image):
 
 @_core_node(io.Combo.Input("file", upload="video"), outputs=[io.Video])
 def LoadVideo(file):
-    video = open_video(input_file(file))
-    return io.NodeOutput(VideoClip(video.read()[..., :3], video.fps, video.bit_depth, video.color_space))
+    path = input_file(file)
+    video = open_video(path)
+    frames, sound = video.read()[..., :3], read_sound(path)
+    return io.NodeOutput(VideoClip(frames, video.fps, sound, video.bit_depth, video.color_space))
 
 
 @_core_node(io.Video.Input("video"), outputs=[io.Image, io.Audio, io.Float, io.Int, io.Combo])
 def GetVideoComponents(video):
-    return io.NodeOutput(video.frames, None, video.fps, video.bit_depth, video.color_space)
+    return io.NodeOutput(video.frames, audio_of(video.sound), video.fps, video.bit_depth, video.color_space)
 
 
 @_core_node(
@@ -88,7 +93,7 @@ def GetVideoComponents(video):
 def CreateVideo(images, fps, audio=None, bit_depth=8):
     if bit_depth != 8:  # as GetVideoComponents may say it
         warnings.warn(f"CreateVideo: videos are written with 8 bits a channel here, not {bit_depth}.", stacklevel=2)
-    return io.NodeOutput(VideoClip(images[..., :3], fps))
+    return io.NodeOutput(VideoClip(images[..., :3], fps, sound_of(audio)))
 
 
 _ENCODING = io.DynamicCombo.Input("encoding", options=[io.Option("auto")], optional=True)
@@ -106,7 +111,8 @@ _CODEC = io.DynamicCombo.Input("codec", options=_CODECS, optional=True)
 )
 def SaveVideo(video, filename_prefix, format, codec=None):
     names = numbered_paths(filename_prefix, ".mp4")
-    path = write_new(names, lambda path: write_video(path, video.frames, video.fps, settings().metadata))
+    written = {"metadata": settings().metadata, "sound": video.sound}
+    path = write_new(names, lambda path: write_video(path, video.frames, video.fps, **written))
     return io.NodeOutput(video, files=[path])
 
 

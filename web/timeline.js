@@ -48,7 +48,7 @@ async function frames(node) {
     const seen = app.nodeOutputs?.[node.id]?.lumiere_frames?.[0];
     if (node.comfyClass === SAMPLER) {
         if (!node.inputs.find((input) => input.name === "latent")?.link) return value(node, "frames");
-        return value(source(node, "latent", CLIPS), "frames") ?? seen;
+        return value(source(node, "latent", CLIPS), "frames") || seen; // 0 is that of a video
     }
     const sampler = source(node, "images", [SAMPLER]);
     return (sampler && (await plan(sampler))?.frames) ?? seen;

@@ -17,6 +17,7 @@ from ..runtime.modules import require_modules
 from ..runtime.outputs import atomic_path, require_writable
 from .frame_folder import require_replaceable, write_frames
 from .reading import open_video
+from .sound import Sound, add_sound_stream, write_sound
 
 SUFFIXES = (".mp4", ".gif", ".webp")
 TRANSPARENT_SUFFIXES = (".webp",)
@@ -32,7 +33,8 @@ def write_video(path: str | Path, frames, fps: float, metadata: Mapping[str, str
     trailing slash means PNGs.
 
     metadata: JSON by key, "prompt" and "workflow", stored where ComfyUI looks for them; only mp4 and webp have a place
-    for it. options: Pillow's of an animated webp: lossless, quality, method.
+    for it. options: of an mp4 `sound`, a Sound or None, which ends with the frames; of an animated webp Pillow's:
+    lossless, quality, method.
     An existing file is replaced once the new one is complete; after an error or Ctrl-C nothing new is left. Raises
     ValueError as `check_output` does.
     """
@@ -101,7 +103,9 @@ def to_uint8(frames) -> np.ndarray:
     return levels.numpy()
 
 
-def _write_mp4(path: Path, frames: np.ndarray, fps: float, metadata: Mapping[str, str]) -> None:
+def _write_mp4(
+    path: Path, frames: np.ndarray, fps: float, metadata: Mapping[str, str], sound: Sound | None = None
+) -> None:
     """H.264, 4:2:0, BT.709 in limited range, and tagged so: players that guess would shift the colours."""
     import av
 
@@ -116,11 +120,14 @@ def _write_mp4(path: Path, frames: np.ndarray, fps: float, metadata: Mapping[str
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
+        sound_stream = sound and add_sound_stream(container, sound)
         for pixels in frames:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+        if sound_stream:
+            write_sound(container, sound_stream, sound.first(len(frames) / fps))
 
 
 def _pad_to_even(frames: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from lumiere_video.lumiere_core.video.files import read_video, write_video
+from lumiere_video.lumiere_core.video.sound import Sound, read_sound
 from lumiere_video.nodes.extension import NODES
 from lumiere_video.nodes.host.standalone.models import Settings
 from lumiere_video.nodes.sample_media import SAMPLES
@@ -134,3 +135,23 @@ def test_no_workflow_waits_for_a_file_of_the_user():
     used = {node["inputs"]["sample"] for node in nodes if node["class_type"] == "LumiereSampleMedia"}
     assert used == set(SAMPLES)
     assert sum(path.stat().st_size for path in (FOLDER / "media").iterdir()) < 500_000
+
+
+@pytest.mark.parametrize("name", ["ssr_upscale", "video_to_video", "video_inpainting", "extend_video"])
+def test_length_rate_and_sound_of_a_video_go_on(name, tmp_path):
+    sound = Sound(0.5 * torch.sin(torch.arange(44_100) / 8)[None], 44_100)
+    write_video(tmp_path / "mine.mp4", torch.rand(9, 32, 32, 3), 24, sound=sound)
+    nodes = load(FOLDER / "api" / f"{name}.json")
+    small = {**SMALL, "LumiereSampleMedia": {"file": "mine.mp4"}, "LumiereSTUNetSampler": {"steps": 1}}
+    small["LumiereBuildConditioningMask"] = {"frames": 12, "mode.last": 0} if name == "extend_video" else {}
+    settings = [
+        f"{id}.{name}={value}"
+        for id, node in nodes.items()
+        for name, value in small.get(node["class_type"], {}).items()
+    ]
+    (written,) = run_workflow(FOLDER / f"{name}.json", settings, Settings(input=tmp_path, output=tmp_path / "output"))
+    video, fps = read_video(written)
+    assert fps == 24 and len(video) == (12 if name == "extend_video" else 9)
+    heard = read_sound(written)
+    assert heard.waveform.shape[1] / heard.rate == pytest.approx(9 / 24, abs=0.05)
+    assert heard.waveform.abs().max() > 0.4
