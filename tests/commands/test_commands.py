@@ -89,7 +89,7 @@ def test_a_long_prompt_is_cut_with_one_warning(tiny, tmp_path, capsys):
     warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(warned) == 1
     assert re.fullmatch(
-        r"lumiere: warning: The prompt has 118 tokens.* reads 32: it was cut after '.*circle a red'.", warned[0]
+        r"lumiere: warning: The prompt has 117 tokens.* reads 32: it was cut after '.*circle a red'.", warned[0]
     )
 
 
