@@ -64,7 +64,7 @@ class SamplingPlan(SamplingOptions):
     frames: int
     height: int
     width: int
-    denoise: float = 1.0
+    denoise: float
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
