@@ -12,7 +12,7 @@ import torch
 
 from .checkpoints.format import CheckpointInfo
 from .conditioning.given import CONDITION_CHANNELS, Condition, condition_channels, hears_condition, join_condition
-from .conditioning.low_res import condition_low_res
+from .conditioning.low_res import condition_in_place
 from .diffusion import (
     KNOBS,
     SAMPLERS,
@@ -49,7 +49,6 @@ TEXT_ONLY = (
 )
 
 
-AT_ONCE = 16  # frames that are enlarged together
 SPARE = 1.5  # times the estimate of what an evaluation takes should be free; ComfyUI's own factor
 # What no checkpoint need say.
 PLAINEST = {"fuse": "flat", "loop": False, "noise_level": 0, "tile_overlap": 0}
@@ -66,7 +65,7 @@ class SamplingPlan(SamplingOptions):
     frames: int
     height: int
     width: int
-    denoise: float = 1.0
+    denoise: float
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -282,10 +281,9 @@ def super_resolve(
     text, negative: (1, L, D) with and without the prompt, cut as in `sample_base`. options: of `sample`.
     """
     level = torch.tensor([plan.noise_level])
-    enlarged = augmentation_noise(plan.shape, seed)  # becomes the conditioning few frames at a time: both are large
-    for small, noise in zip(low_res.split(AT_ONCE, dim=2), enlarged.split(AT_ONCE, dim=2), strict=True):
-        noise.copy_(condition_low_res(small, noise, level, info.schedule, info.scale, info.align_corners))
-    shared = {"low_res": enlarged, "noise_level": level}
+    noise = augmentation_noise(plan.shape, seed)
+    large = condition_in_place(low_res, noise, level, info.schedule, info.scale, info.align_corners)
+    shared = {"low_res": large, "noise_level": level}
     cond, uncond = ({"text": each[:, : info.text_tokens], **shared} for each in (text, negative))
     return sample(network, info, plan, cond, uncond, seed, windowed=["low_res"], **options)
 

@@ -9,6 +9,8 @@ from einops import rearrange
 from ..diffusion.denoiser import add_noise
 from ..diffusion.schedule import NoiseSchedule
 
+AT_ONCE = 16  # frames
+
 
 def upsample(video: torch.Tensor, scale: int, align_corners: bool) -> torch.Tensor:
     """(B, C, T, h, w) -> (B, C, T, h*scale, w*scale), bilinear.
@@ -36,3 +38,10 @@ def condition_low_res(
     """
     sigma = schedule.sigmas.to(low_res.device)[noise_level]
     return add_noise(upsample(low_res, scale, align_corners), noise, sigma)
+
+
+def condition_in_place(low_res: torch.Tensor, noise: torch.Tensor, *options) -> torch.Tensor:
+    """`condition_low_res` written over its noise, a few frames at a time: of a long clip one is large enough."""
+    for small, large in zip(low_res.split(AT_ONCE, dim=2), noise.split(AT_ONCE, dim=2), strict=True):
+        large.copy_(condition_low_res(small, large, *options))
+    return noise

@@ -20,12 +20,12 @@ def _squaredcos_betas(timesteps: int) -> np.ndarray:
 
 def _linear_betas(timesteps: int) -> np.ndarray:
     """Linear schedule of DDPM, Ho et al. (2020)."""
-    return np.linspace(1e-4, 0.02, timesteps, dtype=np.float64)
+    return np.linspace(1e-4, 0.02, timesteps)
 
 
 def _scaled_linear_betas(timesteps: int) -> np.ndarray:
     """Linear in sqrt(beta), as latent diffusion uses it (Rombach et al., 2022)."""
-    return np.linspace(0.00085**0.5, 0.012**0.5, timesteps, dtype=np.float64) ** 2
+    return np.linspace(0.00085**0.5, 0.012**0.5, timesteps) ** 2
 
 
 BETAS = {

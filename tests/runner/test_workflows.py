@@ -21,7 +21,8 @@ COMFYUI_ONLY = {"ksampler"}
 STANDALONE = [path for path in WORKFLOWS if path.stem not in COMFYUI_ONLY]
 OURS = {node.define_schema().node_id for node in NODES}
 NOTES = ("MarkdownNote",)
-# Quick: few frames, few steps.
+QUICK = {"text_to_video", "video_inpainting", "video_to_video"}  # most nodes are in these
+# Few frames, few steps.
 SMALL = {
     "LumiereSTUNetSampler": {"frames": 5, "steps": 1},
     "LumiereTemporalMultiDiffusionSSR": {"steps": 1},
@@ -110,7 +111,10 @@ def test_both_forms_hold_the_same_values(path):
 
 
 @pytest.mark.filterwarnings("ignore:.*frames; the first 5 are used")
-@pytest.mark.parametrize("path", STANDALONE, ids=by_name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else pytest.mark.slow) for path in STANDALONE],
+)
 def test_workflows_run_without_comfyui(path, tmp_path):
     nodes = load(FOLDER / "api" / path.name)
     small = dict(SMALL)

@@ -21,7 +21,7 @@ from ....lumiere_core.checkpoints.format import (
     require_kind,
 )
 from ....lumiere_core.conditioning.given import Condition
-from ....lumiere_core.conditioning.low_res import condition_low_res
+from ....lumiere_core.conditioning.low_res import condition_in_place
 from ....lumiere_core.diffusion import NoiseSchedule, augmentation_noise, predicted_x0, threshold, v_of
 from ....lumiere_core.networks import STUNet, UNetConfig
 from ....lumiere_core.runtime.devices import DTYPES
@@ -159,7 +159,7 @@ class LumiereModel(comfy.model_base.BaseModel):
         level = given["lumiere_noise_level"]
         level = torch.tensor([(info.sampling.noise_level or 0) if level is None else level])
         augmentation = augmentation_noise((1, 3, *size), given.get("seed") or 0)
-        video = condition_low_res(low_res, augmentation, level, info.schedule, info.scale, info.align_corners)
+        video = condition_in_place(low_res, augmentation, level, info.schedule, info.scale, info.align_corners)
         return video.to(given["device"]), level.to(given["device"])
 
 

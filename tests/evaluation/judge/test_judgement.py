@@ -75,7 +75,9 @@ def test_a_clip_of_any_length_shows_its_motion_once(cast, frames):
     assert mistakes(cast, 8, 48, frames=frames) == []
 
 
-@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize(
+    "motion", [m if i % 3 == 0 else pytest.param(m, marks=pytest.mark.slow) for i, m in enumerate(MOTIONS)]
+)
 def test_judges_every_motion_at_every_pace(cast, motion):
     for seed, pace in enumerate(PACES if has_pace(motion) else ("normal",)):
         scene = scene_of("blue star", motion, ("meadow", "white", "room")[seed], seed, pace)

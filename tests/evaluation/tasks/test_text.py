@@ -88,6 +88,7 @@ def faithful(tmp_path_factory):
     return SimpleNamespace(result=result, folder=folder, steps=steps, camera=camera)
 
 
+@pytest.mark.slow
 def test_ground_truth_scores_one(faithful):
     for stage in ("base", "super_resolution"):
         for figures in (faithful.result["stages"][stage], faithful.result["judge"][stage]):
@@ -99,6 +100,7 @@ def test_ground_truth_scores_one(faithful):
     assert [faithful.result["stages"][s]["size"] for s in ("base", "super_resolution")] == [[32, 32], [64, 64]]
 
 
+@pytest.mark.slow
 def test_ground_truth_is_periodic_and_does_not_flicker(faithful):
     base = faithful.result["stages"]["base"]
     assert base["flicker"]["clips"] == 20 and base["flicker"]["mean"] < 1e-6
@@ -107,6 +109,7 @@ def test_ground_truth_is_periodic_and_does_not_flicker(faithful):
         assert 16 <= share["median_period_frames"] <= 40
 
 
+@pytest.mark.slow
 def test_confusion_and_words_count_every_clip(faithful):
     base = faithful.result["stages"]["base"]
     table = base["confusion"]["motion"]
@@ -118,18 +121,21 @@ def test_confusion_and_words_count_every_clip(faithful):
     assert all(share["rate"] == 1.0 for share in by_word.values())
 
 
+@pytest.mark.slow
 def test_wobble_is_beside_ground_truths(faithful):
     own, true = (faithful.result[side]["base"]["wobble"] for side in ("stages", "judge"))
     assert own["clips"] == true["clips"] == 20 and own["mean"] == pytest.approx(true["mean"], abs=0.01)
     assert 0 < true["mean"] < 0.06
 
 
+@pytest.mark.slow
 def test_super_resolution_is_compared_with_ground_truth(faithful):
     fidelity = faithful.result["fidelity"]
     assert fidelity["clips"] == 2 and fidelity["largest_shift"] < 0.3
     assert 15 < fidelity["psnr"] < fidelity["lanczos_psnr"] < 50  # squares are worse than Lanczos
 
 
+@pytest.mark.slow
 def test_joints_of_windows_without_overlap_are_found(faithful):
     seams = faithful.result["seams"]
     assert {name: (s["window"], s["overlap"]) for name, s in seams.items()} == {
@@ -144,6 +150,7 @@ def test_joints_of_windows_without_overlap_are_found(faithful):
     assert all(len(seam["mse"]) == 79 and seam["clips"] == 2 for seam in seams.values())
 
 
+@pytest.mark.slow
 def test_same_base_clip_is_enlarged_with_other_windows(faithful):
     others = [layout for layout in faithful.camera.layouts if layout[3] is not None]
     assert [layout[2:] for layout in others] == [(16, 0), (80, 0), (16, 0), (80, 0)]
@@ -151,6 +158,7 @@ def test_same_base_clip_is_enlarged_with_other_windows(faithful):
     assert faithful.steps == [(i, 26) for i in range(27)]
 
 
+@pytest.mark.slow
 def test_writes_json_plot_and_contact_sheet(faithful):
     assert sorted(path.name for path in faithful.folder.iterdir()) == [
         "contact_sheet.png",
@@ -167,6 +175,7 @@ def test_writes_json_plot_and_contact_sheet(faithful):
     assert [clip["seed"] for clip in result["clips"]] == [1 + 3 * i for i in range(20)]
 
 
+@pytest.mark.slow
 def test_table_and_record_carry_the_figures(faithful):
     lines = text_table(faithful.result).splitlines()
     assert lines[0] == "| accuracy, % (95 % interval) | noun | noun_top5 | motion | background | all |"

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lumiere_video.lumiere_core.checkpoints.format import CheckpointInfo, load_info
-from lumiere_video.lumiere_core.conditioning.low_res import condition_low_res, upsample
+from lumiere_video.lumiere_core.conditioning.low_res import condition_in_place, condition_low_res, upsample
 from lumiere_video.lumiere_core.diffusion import NoiseSchedule, augmentation_noise
 from lumiere_video.lumiere_core.diffusion.options import SamplingOptions
 from lumiere_video.lumiere_core.sampling import plan_sampling, super_resolve
@@ -121,3 +121,13 @@ def test_files_that_do_not_say_are_deepfloyd_s(tmp_path, tiny):
     assert not CheckpointInfo.from_json(said.to_json(), tmp_path).align_corners
     unsaid = {"kind": "ssr", "config": network, "schedule": {}}
     assert CheckpointInfo.from_json(json.dumps(unsaid), tmp_path).align_corners
+
+
+@pytest.mark.parametrize("frames", [1, 16, 37])
+def test_it_is_the_same_in_the_place_of_its_noise(frames):
+    torch.manual_seed(0)
+    low_res, noise = torch.rand(1, 3, frames, 4, 5) * 2 - 1, torch.randn(1, 3, frames, 16, 20)
+    options = torch.tensor([60]), NoiseSchedule(), 4, False
+    expected = condition_low_res(low_res, noise, *options)
+    made = condition_in_place(low_res, noise, *options)
+    assert torch.equal(made, expected) and made.data_ptr() == noise.data_ptr()
