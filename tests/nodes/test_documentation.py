@@ -23,7 +23,6 @@ SECTIONS = {  # inputs, outputs, example, errors
     "en": ("Inputs", "Outputs", "Example", "Common errors"),
     "zh": ("输入", "输出", "示例", "常见错误"),
 }
-ERRORS = ("ValueError", "UntoldKind")
 MODES = {"en": "Modes", "zh": "模式"}  # the section with what choices bring along
 MARKS = {"en": (" (optional)", " (advanced)"), "zh": ("（可选）", "（高级）")}
 SCRIPTS = {"zh": "[\u4e00-\u9fff]", "ko": "[가-힣]", "ja": "[ぁ-んァ-ヴ]"}
@@ -149,6 +148,8 @@ def test_page_has_its_parts(schema, language):
     assert any(line.strip() for line in introduction)
     assert [heading for heading in sections if heading in SECTIONS[language]] == list(SECTIONS[language])
     assert all(any(line.strip() for line in sections[heading]) for heading in SECTIONS[language])
+    assert (DOCS / "images" / f"{schema.node_id}.png").is_file()
+    assert any(line.endswith(f"](images/{schema.node_id}.png)") for line in introduction)
 
 
 @every_node

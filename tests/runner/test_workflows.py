@@ -64,16 +64,17 @@ def test_every_workflow_comes_in_both_forms_with_a_thumbnail():
 
 
 @pytest.mark.parametrize("path", APPS, ids=by_name)
-def test_an_app_is_its_workflow_opened_as_one(path):
+def test_an_app_is_its_workflow_with_inputs_chosen_and_named(path):
     app = load(path)
-    extra = app["extra"]
-    assert extra.pop("linearMode") is True
-    assert app == load(path.with_name(path.name.replace(".app.", ".")))
+    chosen = app["extra"].pop("linearData")
+    assert app["extra"].pop("linearMode") is True
     nodes = {node["id"]: node for node in app["nodes"]}
-    for node, widget in extra["linearData"]["inputs"]:
+    assert [nodes[node]["type"] for node in chosen["outputs"]] == ["SaveVideo"]
+    for node, widget in chosen["inputs"]:
         (shown,) = (entry for entry in nodes[node]["inputs"] if entry["name"] == widget)
-        assert shown["label"][0].isupper() and "_" not in shown["label"]
-    assert [nodes[node]["type"] for node in extra["linearData"]["outputs"]] == ["SaveVideo"]
+        label = shown.pop("label")
+        assert label[0].isupper() and "_" not in label
+    assert app == load(path.with_name(path.name.replace(".app.", ".")))
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=by_name)
