@@ -230,3 +230,17 @@ def test_accuracy_is_the_share_of_captions_that_are_read_rightly():
     assert objective.accuracy(batch | {"labels": right}) == {"color": 1.0, "count": 0.0}
     right[0, 1] = read["count"][0]
     assert objective.accuracy(batch | {"labels": right}) == {"color": 1.0, "count": 0.5}
+
+
+@pytest.mark.parametrize("patch", [1, 2, 3])
+def test_what_is_known_is_heard_by_new_columns_alone(patch):
+    """A patch's pixels are columns of their own: those of the noisy clip, which come first, stay as they are."""
+    options = {"learning_rate": 1e-3, "size": 12}
+    still = build_network(Stage("a", "t2i", (Phase(1, 2),), {**NETWORK, "patch": patch}, **options), None)
+    temporal = {"attention_head_dim": 8, "embedding_dim": 16}
+    stage = Stage("b", "base", (Phase(1, 2, 3),), temporal, start="a", tasks={"extend": 1}, **options)
+    network = build_network(stage, still)
+    DiffusionObjective(stage, network, build_text_encoder(T5, MAX_TOKENS), "text", 16.0)
+    weight = network.conv_in.parametrizations.weight
+    assert weight.original0.shape[1] == 3 * patch**2 and weight.original1.shape[1] == 4 * patch**2
+    assert not weight.original0.requires_grad and weight.original1.requires_grad
