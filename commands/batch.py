@@ -37,18 +37,20 @@ def _make(folder, jobs, networks, options: argparse.Namespace) -> int:
 
     from ..lumiere_core.batch.jobs import Failed
 
-    waiting, failed = folder.begin(jobs), 0
+    waiting, failed = folder.waiting(jobs), 0
     if not waiting:
         return 0
-    with tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="batch", unit="clip", dynamic_ncols=True) as bar:
+    with _crew(networks, options) as (crew, workers):
+        folder.begin(jobs)
+        done = len(jobs) - len(waiting)
+        with tqdm(total=len(jobs), initial=done, desc="batch", unit="clip", dynamic_ncols=True) as bar:
 
-        def report(job, outcome):
-            nonlocal failed
-            folder.report(job, outcome)
-            failed += isinstance(outcome, Failed)
-            bar.update()
+            def report(job, outcome):
+                nonlocal failed
+                folder.report(job, outcome)
+                failed += isinstance(outcome, Failed)
+                bar.update()
 
-        with _crew(networks, options) as (crew, workers):
             crew.run(waiting, workers, report)
     return failed
 

@@ -21,15 +21,18 @@ class BatchFolder:
         require_writable(path / RESULTS)
         self.path, self.networks = path, networks
 
-    def begin(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs that are still to be made. Lines of clips that are to be made anew are taken out of the files."""
+    def waiting(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs that are still to be made."""
+        kept = self._kept(jobs)
+        return [job for job in jobs if job.output not in kept]
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        """Make the folder, and take the lines of what is to be made anew out of its files."""
         with clear_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        wanted = {job.output: self.networks.digest(job) for job in jobs}
-        kept = {line["output"]: line for line in _lines(self.path / RESULTS) if self._holds(line, wanted)}
-        _write(self.path / RESULTS, kept.values())
-        _write(self.path / ERRORS, (line for line in _lines(self.path / ERRORS) if line["output"] not in wanted))
-        return [job for job in jobs if job.output not in kept]
+        named = {job.output for job in jobs}
+        _write(self.path / RESULTS, self._kept(jobs).values())
+        _write(self.path / ERRORS, (line for line in _lines(self.path / ERRORS) if line["output"] not in named))
 
     def report(self, job: Job, outcome: Made | Failed) -> None:
         """Keep what became of a job: the clip first, then its line, so that a line is never without its clip."""
@@ -40,6 +43,11 @@ class BatchFolder:
         with clear_write_errors(file), atomic_path(file) as temporary:
             temporary.write_bytes(outcome.video)
         self._append(RESULTS, job.entry() | outcome.facts | {"job": self.networks.digest(job)})
+
+    def _kept(self, jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
+        """The lines by output, each once, whose clips are there and were asked for as they are now."""
+        wanted = {job.output: self.networks.digest(job) for job in jobs}
+        return {line["output"]: line for line in _lines(self.path / RESULTS) if self._holds(line, wanted)}
 
     def _holds(self, line: dict[str, Any], wanted: dict[str, str]) -> bool:
         output = line["output"]

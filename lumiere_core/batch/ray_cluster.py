@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from contextlib import contextmanager
 
 from .crew import Crew
 from .jobs import Failed, Job, Made, Networks, WorkerLost
 from .maker import Maker, load_maker
+
+SECONDS_TO_ANSWER = 10
 
 
 class RemoteMaker:
@@ -73,17 +76,26 @@ def _connected(ray, address: str):
         yield
         return
     try:
+        _require_answer(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         where = "on this machine" if address == "auto" else f"at {address}"
+        why = " ".join(str(error).split())[:200].rstrip(".")
         raise ValueError(
-            f"no Ray cluster answers {where} ({' '.join(str(error).split())[:200]}). Start one (ray start --head), or "
-            "give its address."
+            f"no Ray cluster answers {where} ({why}). Start one (ray start --head), or give its address."
         ) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray itself would try for minutes, and then end the process."""
+    host, colon, port = address.rpartition("//")[2].rpartition(":")
+    if colon and port.isdecimal():
+        with socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER):
+            pass
 
 
 def _first_done(workers: Sequence[RayWorker]) -> list[RayWorker]:

@@ -100,13 +100,11 @@ def multidiffusion(
         if len(windows) == 1 and _covers(windows[0], x):
             return denoise(x, sigma, **conditioning)
         weighted_sum = None  # (B, C, T, H, W); a learned variance has channels behind x's
-        weight_sum = torch.zeros(x.shape[2:], dtype=torch.float32, device=x.device)  # (T, H, W)
+        weight_sum = _zeros(x, 1)[0, 0]  # (T, H, W)
         done = 0
         for group in _groups(windows, batch):
             predictions = _predict(denoise, group, windowed, x, sigma, conditioning)
-            if weighted_sum is None:
-                channels = predictions[0].shape[1]
-                weighted_sum = weight_sum.new_zeros(x.shape[0], channels, *x.shape[2:])
+            weighted_sum = _zeros(x, predictions[0].shape[1]) if weighted_sum is None else weighted_sum
             for window, prediction in zip(group, predictions, strict=True):
                 weight = window_weights(prediction.shape[2:], weights).to(x.device)  # (T', H', W')
                 paste(weighted_sum, window, weight * prediction.to(weighted_sum))
@@ -119,6 +117,11 @@ def multidiffusion(
         return weighted_sum.div_(weight_sum)
 
     return fused
+
+
+def _zeros(x: Tensor, channels: int) -> Tensor:
+    """Like x, but for its channels."""
+    return torch.zeros(x.shape[0], channels, *x.shape[2:], dtype=torch.float32, device=x.device)
 
 
 def crop(video: Tensor, window: Window) -> Tensor:

@@ -83,7 +83,10 @@ def test_every_dependency_has_a_remedy_that_names_it():
     """By the name under which it can be installed; this pack is in no registry, so no extra of it is named."""
     pyproject = Path(__file__).parents[2] / "pyproject.toml"
     project = toml.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    wanted = [
+        *project["dependencies"],
+        *(name for extra in ("train", "ray") for name in project["optional-dependencies"][extra]),
+    ]
     assert set(cli.PACKAGES.values()) == {re.match(r"[\w-]+", name).group() for name in wanted}
 
 

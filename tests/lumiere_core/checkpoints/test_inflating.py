@@ -22,7 +22,7 @@ from lumiere_video.lumiere_core.checkpoints.inflating import (
     write_inflated,
 )
 from lumiere_video.lumiere_core.checkpoints.summary import describe_checkpoint
-from lumiere_video.lumiere_core.networks import STUNet
+from lumiere_video.lumiere_core.networks import STUNet, freeze_spatial, temporal_parameters
 from lumiere_video.lumiere_core.networks.inflation import TEMPORAL_PREFIX
 
 STAGES = {"stage I": STAGE_ONE, "stage II": STAGE_TWO, "stage II as published": STAGE_TWO_PUBLISHED}
@@ -179,18 +179,35 @@ def test_temporal_layers_start_as_in_memory(tmp_path):
     assert 0.5 < spread < 0.65  # uniform in +-1 / sqrt(fan in)
 
 
+def train_temporal_half(network):
+    """A few steps of the paper's training."""
+    freeze_spatial(network)
+    optimizer = torch.optim.AdamW(temporal_parameters(network), lr=1e-2, weight_decay=0.1)
+    for _ in range(3):
+        clip = torch.randn(1, network.config.in_channels, 3, 8, 8)
+        output = network(clip, torch.tensor([500]), torch.randn(1, 4, 32))
+        optimizer.zero_grad()
+        output[:, :3].square().mean().backward()
+        optimizer.step()
+
+
 @pytest.mark.parametrize("conditional", [False, True])
 def test_training_leaves_what_goes_back_to_diffusers(conditional, tmp_path):
     theirs, path = random_unet(STAGE_ONE), tmp_path / "out.safetensors"
     theirs.save_pretrained(tmp_path / "unet")
     inflated(tmp_path / "unet", path, conditional=conditional)
-    info, tensors = load_checkpoint(path)
-    trained = {name: x + 1 if name.startswith(TEMPORAL_PREFIX) else x for name, x in tensors.items()}
-    trained["conv_in.weight"][:, 3:] += 1  # the columns of C and M
-    save_checkpoint(path, trained, info)
+    info, network = load_stunet(path, ("base",))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    train_temporal_half(network)
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert len(changed) > 20 and all(name.startswith(TEMPORAL_PREFIX) for name in changed)
+    with torch.no_grad():
+        network.conv_in.weight[:, 3:] += 1  # the columns of C and M, which a conditional stage trains as well
+    save_checkpoint(path, network.state_dict(), info)
     export_unet(path, tmp_path / "back")
     back = UNet2DConditionModel.from_pretrained(tmp_path / "back")
     before = theirs.state_dict()
+    assert back.state_dict().keys() == before.keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in back.state_dict().items())
     assert unet_config(back.config) == unet_config(theirs.config)
     assert back.config.sample_size == theirs.config.sample_size
