@@ -1,5 +1,7 @@
 """Workers on a Ray cluster: an actor each, on a GPU of its own where the cluster has any."""
 
+# pyright: reportMissingImports=false
+# Ray is an extra, and need not be there to check the rest.
 from __future__ import annotations
 
 import socket

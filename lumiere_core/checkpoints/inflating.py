@@ -157,7 +157,7 @@ def fresh_temporal(config: UNetConfig) -> Iterator[tuple[str, torch.Tensor]]:
 def _started(layer: nn.Module, start: Callable[[nn.Module], None] | None) -> dict[str, torch.Tensor]:
     """The tensors of a layer that is on the meta device, as they start."""
     layer = copy.deepcopy(layer).to_empty(device="cpu")
-    layer.reset_parameters()
+    layer.reset_parameters()  # pyright: ignore[reportCallIssue]  every layer with tensors has it
     if start is not None:
         start(layer)
     return layer.state_dict()

@@ -229,3 +229,22 @@ def test_a_blueprint_is_in_the_library_runs_and_is_kept(browser, empty_server, b
     browser.page.evaluate("async () => await app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())))")
     assert browser.page.evaluate(widgets) == values
     assert not browser.errors
+
+
+def test_what_two_modes_share_outlives_a_change_of_the_mode(browser):
+    browser.open("video_inpainting")
+    said = """([name, value]) => {
+        const node = app.graph.nodes.find((candidate) => candidate.comfyClass === "LumiereBuildConditioningMask");
+        const widget = node.widgets.find((candidate) => candidate.name === name);
+        if (value !== undefined) {
+            widget.value = value;
+            widget.callback?.(value);
+            app.extensionManager.workflow.activeWorkflow.changeTracker.checkState();
+        }
+        return widget?.value;
+    }"""
+    browser.page.evaluate(said, ["mode.grow", 3])
+    for mode in ("first_frame", "region"):
+        browser.page.evaluate(said, ["mode", mode])
+        browser.page.wait_for_timeout(500)
+    assert browser.page.evaluate(said, ["mode.grow"]) == 3
