@@ -1,5 +1,6 @@
 """Shared fixtures: tiny checkpoints with random weights, a text encoder, a base network and an SSR."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,9 @@ from lumiere_video.lumiere_core.networks import (
     inflate,
     widen_input,
 )
+
+# Where tests run side by side (pytest -n), each process takes its share of the cores.
+torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
 
 TEXT_CONFIG = {"vocab_size": 384, "d_model": 32, "d_kv": 8, "num_heads": 4, "num_layers": 1, "d_ff": 32}
 MAX_TOKENS = 32

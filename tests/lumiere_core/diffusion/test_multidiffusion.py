@@ -294,7 +294,7 @@ def test_progress_counts_windows_and_can_cancel():
     "arguments, message",
     [
         ((10, 4, 4), "window 4 and overlap 4. Set window to at least 5, or overlap to at most 3"),
-        ((10, 3, 7), "window 3 and overlap 7. Use a window of at least 8, or an overlap of at most 2"),
+        ((10, 3, 7), "window 3 and overlap 7. Set window to at least 8, or overlap to at most 2"),
         ((10, 4, -1), "overlap at least 0"),
         ((0, 4, 2), "frames must be at least 1; got 0"),
         ((10**12, 2, 1), "at most 100000 windows can be fused; got 999999999998. Use larger windows"),
@@ -312,7 +312,7 @@ def test_tiles_of_a_pixel_are_refused_before_they_are_listed():
 
 
 def test_boxes_name_the_axis():
-    with pytest.raises(ValueError, match=r"\(columns\); got window 4 and overlap 4"):
+    with pytest.raises(ValueError, match=r"\(columns\); got tile 4 and tile_overlap 4"):
         plan_boxes((8, 8, 8), (4, 4, 4), (2, 2, 4))
 
 
