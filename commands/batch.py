@@ -21,8 +21,8 @@ def run(options: argparse.Namespace) -> None:
 
     if are_told():
         raise ValueError(
-            "torchrun makes one clip with several processes; of many clips each worker makes its own: start batch without "
-            "it, with --workers or --ray."
+            "torchrun makes one clip with several processes; of many clips each worker makes its own: start batch "
+            "without it, with --workers or --ray."
         )
     if options.ray is not None:
         require_modules("ray")
