@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from .devices import resolve_device
 
-# What torchrun tells each process; LOCAL_WORLD_SIZE others may leave out.
+# What torchrun tells each process.
 TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 MOST_MOVED = 2**24  # elements that go to a device at once to be summed: a large clip stays in RAM
@@ -80,7 +81,7 @@ def joined(device: str) -> Iterator[Ranks]:
     if not are_told():
         yield Ranks(0, 1, resolve_device(device))
         return
-    store, rank, count = next(iter(dist.rendezvous("env://")))
+    store, rank, count = next(iter(rendezvous("env://")))
     try:
         place = rank_device(device, int(os.environ["LOCAL_RANK"]))
         dist.init_process_group(BACKENDS[place.type], store=store, rank=rank, world_size=count)
