@@ -16,8 +16,14 @@ SUMMARY = "make a video from each row of a table of prompts; started again, it g
 def run(options: argparse.Namespace) -> None:
     from ..lumiere_core.batch.folder import BatchFolder
     from ..lumiere_core.runtime.modules import require_modules
+    from ..lumiere_core.runtime.ranks import are_told
     from .batch_table import read_jobs
 
+    if are_told():
+        raise ValueError(
+            "torchrun makes one clip with several processes; of many clips each worker makes its own: start batch "
+            "without it, with --workers or --ray."
+        )
     if options.ray is not None:
         require_modules("ray")
     if options.workers is not None and options.workers < 1:

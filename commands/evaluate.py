@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
     for file in (options.output / "evaluation.json", *map(Path, _recorded(options))):
         require_writable(file)
     options.super_resolution &= TEXT in options.tasks
-    pipeline = load_pipeline(options).with_defaults(**read_sampling_options(options))
+    pipeline = load_pipeline(options, options.device).with_defaults(**read_sampling_options(options))
     cast = _load_cast(options, pipeline.base.info)
     for task in options.tasks:  # what is finished stays, should a later one be interrupted
         if task == TEXT:

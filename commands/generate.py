@@ -12,7 +12,8 @@ from .options import add_pipeline_options, add_seed_option, load_pipeline
 from .sampling_flags import add_sampling_options, read_sampling_options
 
 if TYPE_CHECKING:
-    from ..lumiere_core.pipeline import LumierePipeline, Start
+    from ..lumiere_core.pipeline import Clip, LumierePipeline, Start
+    from ..lumiere_core.runtime.ranks import Ranks
     from .given_files import Wanted
 
 SUMMARY = "make a video from a prompt"
@@ -21,27 +22,42 @@ SIZE = re.compile(f"{SIDE}([xX]{SIDE})?")
 
 
 def run(options: argparse.Namespace) -> None:
-    from ..lumiere_core.checkpoints.bundled import find_style
     from ..lumiere_core.runtime.modules import require_modules
+    from ..lumiere_core.runtime.ranks import joined
+    from ..lumiere_core.video.files import check_output
+
+    with joined(options.device) as ranks:
+        check_output(options.output, options.transparent)
+        if options.diagnostics:
+            require_modules("cv2", "PIL")
+        if options.alpha is not None and options.style is None:
+            raise ValueError("alpha says how much of a style; give one with --style.")
+        clip = _generate(options, ranks)
+        if ranks.is_first:
+            _write(clip, options)
+
+
+def _generate(options: argparse.Namespace, ranks: Ranks) -> Clip:
+    from ..lumiere_core.checkpoints.bundled import find_style
     from ..lumiere_core.runtime.progress import StageBars
     from ..lumiere_core.style import DEFAULT_ALPHA, load_style
-    from ..lumiere_core.video.diagnostics import diagnostics_path, write_diagnostics
-    from ..lumiere_core.video.files import check_output, write_video
-    from ..lumiere_core.video.transparency import key_out
 
-    check_output(options.output, options.transparent)
-    if options.diagnostics:
-        require_modules("cv2", "PIL")
-    if options.alpha is not None and options.style is None:
-        raise ValueError("alpha says how much of a style; give one with --style.")
-    pipeline = load_pipeline(options)
+    pipeline = load_pipeline(options, str(ranks.device))
     if options.style is not None:
         style = load_style(find_style(options.style))
         pipeline = pipeline.stylized(style, DEFAULT_ALPHA if options.alpha is None else options.alpha)
     values = {name: getattr(options, name) for name in ("negative", "seed", "frames", "size")}
     values |= read_sampling_options(options) | _read_inputs(options, pipeline)
     with StageBars() as bars:
-        clip = pipeline.generate(options.prompt, progress=bars, **values)
+        progress = bars if ranks.is_first else None
+        return pipeline.generate(options.prompt, progress=progress, share=ranks.share, **values)
+
+
+def _write(clip: Clip, options: argparse.Namespace) -> None:
+    from ..lumiere_core.video.diagnostics import diagnostics_path, write_diagnostics
+    from ..lumiere_core.video.files import write_video
+    from ..lumiere_core.video.transparency import key_out
+
     write_video(options.output, key_out(clip.frames) if options.transparent else clip.frames, clip.fps)
     if options.diagnostics:
         write_diagnostics(diagnostics_path(options.output), clip.frames, clip.fps)

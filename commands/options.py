@@ -16,14 +16,14 @@ def add_pipeline_options(option) -> None:
     option("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
 
 
-def load_pipeline(options: argparse.Namespace):
+def load_pipeline(options: argparse.Namespace, device: str):
     from ..lumiere_core.pipeline import LumierePipeline
 
     return LumierePipeline.load(
         options.checkpoint,
         options.ssr_checkpoint,
         options.text_encoder,
-        device=options.device,
+        device=device,
         dtype=options.dtype,
         super_resolution=options.super_resolution,
     )

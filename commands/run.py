@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,7 @@ def run(options: argparse.Namespace) -> None:
             "run: ComfyUI is found from here (installed, or in this folder), and nodes would count on it. Queue the "
             "workflow in ComfyUI, or use an environment and a folder without it."
         )
+    from ..lumiere_core.runtime.ranks import joined
     from ..nodes.host.standalone.models import MEDIA, Settings
     from ..runner.run import list_settable, run_workflow
 
@@ -22,8 +24,10 @@ def run(options: argparse.Namespace) -> None:
     if options.list:
         print(list_settable(options.workflow, options.assignments, settings))
         return
-    for file in run_workflow(options.workflow, options.assignments, settings):
-        print(file)
+    with joined(options.device) as ranks:
+        settings = replace(settings, device=str(ranks.device), share=ranks.share, leads=ranks.is_first)
+        for file in run_workflow(options.workflow, options.assignments, settings):
+            print(file)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from .conditioning.text import TextEncoder, load_text_encoder
 from .conditioning.vocabulary import Vocabulary, taught
 from .diffusion.noise import SEEDS_THAT_DIFFER, check_seed
 from .diffusion.options import UNSAID, SamplingOptions
+from .diffusion.sharing import Share
 from .networks import STUNet
 from .runtime.devices import resolve_device, resolve_dtype
 from .runtime.memory import available_bytes, clear_out_of_memory, require_clip_memory
@@ -144,6 +145,7 @@ class LumierePipeline:
         start: Start | None = None,
         super_resolution: bool | None = None,
         progress: Progress | None = None,
+        share: Share | None = None,
     ) -> Clip:
         """Make a video. What is None comes from the checkpoint.
 
@@ -151,7 +153,8 @@ class LumierePipeline:
         that times the SSR's scale. base, ssr: how the two networks sample.
         given: images or a video of which pixels are known, and come out exactly; in the SSR too where they are large
         enough. start: a video to make something else of (SDEdit); the clip has its frames, or its first ones.
-        super_resolution: None is yes where an SSR is loaded. The same seed gives the same video, as said of the class.
+        super_resolution: None is yes where an SSR is loaded. share: of several processes that make this clip together,
+        all called alike, this one's; see `runtime.ranks`. The same seed gives the same video, as said of the class.
         Raises ValueError for what cannot be made, before anything is computed. Warns of a prompt with words that the
         base network never heard.
         """
@@ -170,8 +173,9 @@ class LumierePipeline:
         warn_of_untrained(self.base.info, base_plan.window_size)
         with torch.inference_mode(), clear_out_of_memory("generate"):
             # All that can be wrong with what is given is found before the first network runs.
-            run = self._options(self.base, BASE_STAGE, base_plan, progress) | _given_options(base_plan, given, start)
-            enlarge = self._ssr_options(ssr_plan, progress, given) if ssr_plan else {}
+            run = self._options(self.base, BASE_STAGE, base_plan, progress, share)
+            run |= _given_options(base_plan, given, start)
+            enlarge = self._ssr_options(ssr_plan, progress, share, given) if ssr_plan else {}
             texts = _encode([self.base, self.ssr] if ssr_plan else [self.base], prompt, negative)
             low_res = sample_base(seed=seed, **_texts(texts, self.base), **run)
             video = (
@@ -190,6 +194,7 @@ class LumierePipeline:
         ssr: SamplingOptions = UNSAID,
         given: Given | None = None,
         progress: Progress | None = None,
+        share: Share | None = None,
     ) -> torch.Tensor:
         """The SSR alone: frames (T, h, w, 3) in [0, 1] -> (T, h * scale, w * scale, 3) in [0, 1].
 
@@ -202,7 +207,7 @@ class LumierePipeline:
         plan = self._ssr_plan(frames, (height, width), ssr)
         self._require_memory(self.ssr, plan)
         with torch.inference_mode(), clear_out_of_memory("upscale"):
-            enlarge = self._ssr_options(plan, progress, given)
+            enlarge = self._ssr_options(plan, progress, share, given)
             texts = _texts(_encode([self.ssr], prompt, negative), self.ssr)
             video = super_resolve(low_res=frames_to_video(low_res), seed=seed, **texts, **enlarge)
         return video_to_frames(video)
@@ -225,17 +230,21 @@ class LumierePipeline:
         config = model.network.config
         require_clip_memory(model.info.kind, config, plan.shape[2:], plan.window_size, self.device, self.dtype)
 
-    def _ssr_options(self, plan: SamplingPlan, progress: Progress | None, given: Given | None) -> dict:
+    def _ssr_options(
+        self, plan: SamplingPlan, progress: Progress | None, share: Share | None, given: Given | None
+    ) -> dict:
         known = None
         if given is not None:
             known = given.at_full_size(plan.frames, (plan.height, plan.width), self.ssr.info.scale)
-        return self._options(self.ssr, SSR_STAGE, plan, progress) | {"known": known}
+        return self._options(self.ssr, SSR_STAGE, plan, progress, share) | {"known": known}
 
-    def _options(self, model: Model, stage: str, plan: SamplingPlan, progress: Progress | None) -> dict:
+    def _options(
+        self, model: Model, stage: str, plan: SamplingPlan, progress: Progress | None, share: Share | None
+    ) -> dict:
         """What both networks' runs have in common."""
         place = run_on(model.network, plan, self.device, self.dtype, available_bytes(self.device))
         evaluated = partial(progress, stage) if progress else None
-        return place | {"info": model.info, "plan": plan, "evaluated": evaluated}
+        return place | {"info": model.info, "plan": plan, "evaluated": evaluated, "share": share}
 
 
 class _Loader:

@@ -20,6 +20,7 @@ from .diffusion import (
     Callback,
     Denoiser,
     SamplingOptions,
+    Share,
     Window,
     augmentation_noise,
     classifier_free_guidance,
@@ -91,8 +92,13 @@ class SamplingPlan(SamplingOptions):
     @property
     def evaluations(self) -> int:
         """How many windows the network will see in all: steps, with and without the prompt, times windows."""
+        return self.evaluations_of(None)
+
+    def evaluations_of(self, share: Share | None) -> int:
+        """How many of them one of several processes evaluates."""
         calls = 2 * self.steps - 1 if self.sampler == "heun" else self.steps
-        return calls * (1 if self.guidance == 1 else 2) * len(self.windows)
+        pieces = (1 if self.guidance == 1 else 2) * len(self.windows)
+        return calls * (pieces if share is None else len(share.part(pieces)))
 
 
 def plan_sampling(
@@ -178,6 +184,7 @@ def sample(
     is_out_of_memory: Callable[[Exception], bool] | None = None,
     evaluated: Callable[[int, int], None] | None = None,
     callback: Callback | None = None,
+    share: Share | None = None,
 ) -> torch.Tensor:
     """Sample a clip: float32 (1, 3, T, H, W) in [-1, 1].
 
@@ -186,20 +193,22 @@ def sample(
     None is mid-grey. known: pixels that come out as they are given. dtype: what the network computes in, for the
     message of a run that breaks. batch: windows evaluated at once; with `is_out_of_memory` it is halved where that
     takes more memory than there is. evaluated: called with (windows evaluated, plan.evaluations), from 0 on; to
-    cancel, raise from it. callback: a sampler's, called once a step.
+    cancel, raise from it. callback: a sampler's, called once a step. share: of several processes that make this clip,
+    all called alike, this one's; `evaluated` counts its own windows.
     """
     start = torch.zeros(1).expand(plan.shape) if start is None else start
     sampled = start
     if plan.denoise > 0:
-        if plan.sampler != "ddpm" or info.variance != "learned_range":
-            network = _video_alone(network)
+        learned = plan.sampler == "ddpm" and info.variance == "learned_range"
+        network = network if learned else _video_alone(network)
         model = denoiser(network, info.schedule, info.prediction)
         if is_out_of_memory is not None:
             model = halve_on_out_of_memory(model, is_out_of_memory)
         if evaluated is not None:
-            model = _counted(model, plan.evaluations, evaluated)
-        fused = multidiffusion(model, plan.windows, plan.fuse, windowed=windowed, batch=batch)
-        guided = classifier_free_guidance(fused, cond, uncond, plan.guidance)
+            model = _counted(model, plan.evaluations_of(share), evaluated)
+        shared = {"share": share, "channels": 6 if learned else 3}
+        fused = multidiffusion(model, plan.windows, plan.fuse, windowed=windowed, batch=batch, **shared)
+        guided = classifier_free_guidance(fused, cond, uncond, plan.guidance, batched=share is not None)
         bounded = dynamic_threshold(guided, **info.thresholding) if info.thresholding else guided
         held = bounded if known is None else keep_known(bounded, *known, initial_noise(plan.shape, seed))
 

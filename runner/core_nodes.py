@@ -10,7 +10,7 @@ import mimetypes
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -112,8 +112,8 @@ _CODEC = io.DynamicCombo.Input("codec", options=_CODECS, optional=True)
 def SaveVideo(video, filename_prefix, format, codec=None):
     names = numbered_paths(filename_prefix, ".mp4")
     written = {"metadata": settings().metadata, "sound": video.sound}
-    path = write_new(names, lambda path: write_video(path, video.frames, video.fps, **written))
-    return io.NodeOutput(video, files=[path])
+    files = _write(names, lambda path: write_video(path, video.frames, video.fps, **written))
+    return io.NodeOutput(video, files=files)
 
 
 @_core_node(
@@ -129,8 +129,8 @@ def SaveVideo(video, filename_prefix, format, codec=None):
 def SaveAnimatedWEBP(images, filename_prefix, fps, lossless, quality, method):
     names = numbered_paths(filename_prefix, ".webp")
     options = {"lossless": lossless, "quality": quality, "method": WEBP_METHODS[method]}
-    path = write_new(names, lambda path: write_video(path, images, fps, settings().metadata, **options))
-    return io.NodeOutput(images, files=[path])
+    files = _write(names, lambda path: write_video(path, images, fps, settings().metadata, **options))
+    return io.NodeOutput(images, files=files)
 
 
 @_core_node(_IMAGES, io.String.Input("filename_prefix", default="ComfyUI"), outputs=[io.Image], writes=True)
@@ -215,6 +215,11 @@ def _read_image(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     return pixels[..., :3].contiguous(), mask
 
 
+def _write(names: Iterator[Path], write: Callable[[Path], None]) -> list[Path]:
+    """The file written; of several processes that run the workflow, by the one that leads."""
+    return [write_new(names, write)] if settings().leads else []
+
+
 def _write_images(images: torch.Tensor, prefix: str) -> list[Path]:
     from PIL import Image, PngImagePlugin
 
@@ -222,4 +227,4 @@ def _write_images(images: torch.Tensor, prefix: str) -> list[Path]:
     for key, text in settings().metadata.items():
         metadata.add_text(key, text)
     names, pictures = numbered_paths(prefix, ".png"), map(Image.fromarray, to_uint8(images))
-    return [write_new(names, partial(picture.save, pnginfo=metadata)) for picture in pictures]
+    return [file for picture in pictures for file in _write(names, partial(picture.save, pnginfo=metadata))]

@@ -26,6 +26,7 @@ from .samplers import (
 )
 from .schedule import BETAS, NoiseSchedule
 from .sdedit import noised_start
+from .sharing import Share
 from .spacing import SPACINGS, is_whole_run, least_denoise, sampling_sigmas
 from .thresholding import dynamic_threshold, threshold
 
@@ -45,6 +46,7 @@ __all__ = [
     "Denoiser",
     "NoiseSampler",
     "NoiseSchedule",
+    "Share",
     "Window",
     "add_noise",
     "augmentation_noise",

@@ -79,6 +79,8 @@ def _together(
 
 def _stack(key: str, cond: Any, uncond: Any, batch: int) -> Any:
     """Two conditioning values as one of 2B videos; anything but tensors must be the same object or equal."""
+    if isinstance(cond, Tensor) and cond is uncond and len(cond) == 1:
+        return cond.expand(2 * batch, *cond.shape[1:])  # a large clip, for one: not copied at each step
     if isinstance(cond, Tensor) and isinstance(uncond, Tensor) and cond.shape[1:] == uncond.shape[1:]:
         return torch.cat([value.expand(batch, *value.shape[1:]) for value in (cond, uncond)])
     if not isinstance(cond, Tensor) and not isinstance(uncond, Tensor) and (cond is uncond or cond == uncond):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
+from .sharing import Share
 
 MOST_WINDOWS = 100_000
 
@@ -74,6 +75,8 @@ def multidiffusion(
     windowed: Sequence[str] = (),
     batch: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    share: Share | None = None,
+    channels: int | None = None,
 ) -> Denoiser:
     """Run `denoise` window by window and fuse its x0: the weighted least-squares solution, in float32.
 
@@ -85,6 +88,10 @@ def multidiffusion(
     batch: windows of equal size that are evaluated together, stacked on the batch axis. Other conditioning tensors
         must then begin with a batch axis of B or 1, and are repeated.
     progress: called with (windows done, windows in all) after each windowed evaluation; to cancel, raise from it.
+    share: of several processes, this one's: it evaluates its part of each video's windows, and what all have fused is
+        summed once. Windows are counted video by video, so that guidance with and without the prompt (`batched`) is
+        shared, too; a single window that covers the clip is evaluated by one process for all.
+    channels: of what `denoise` gives, where that is more than x has and a process may have no window to tell by.
 
     The result maps x (B, C, T, H, W) and sigma, scalar or (B,), to x0 of x's shape on x's device. Raises ValueError
     for unknown weights, for windows that leave pixels uncovered or exceed the clip, and for misshapen conditioning.
@@ -97,26 +104,36 @@ def multidiffusion(
     def fused(x: Tensor, sigma: Tensor, **conditioning: Any) -> Tensor:
         _check_windows(windows, x)
         _check_windowed(windowed, conditioning, x)
-        if len(windows) == 1 and _covers(windows[0], x):
+        if share is None and len(windows) == 1 and _covers(windows[0], x):
             return denoise(x, sigma, **conditioning)
-        weighted_sum = None  # (B, C, T, H, W); a learned variance has channels behind x's
-        weight_sum = _zeros(x, 1)[0, 0]  # (T, H, W)
-        done = 0
-        for group in _groups(windows, batch):
-            predictions = _predict(denoise, group, windowed, x, sigma, conditioning)
-            weighted_sum = _zeros(x, predictions[0].shape[1]) if weighted_sum is None else weighted_sum
-            for window, prediction in zip(group, predictions, strict=True):
-                weight = window_weights(prediction.shape[2:], weights).to(x.device)  # (T', H', W')
-                paste(weighted_sum, window, weight * prediction.to(weighted_sum))
-                paste(weight_sum, window, weight)
+        weighted_sum = None if share is None else _zeros(x, channels or x.shape[1])  # (B, C, T, H, W)
+        weight_sum = _zeros(x, 1)  # (B, 1, T, H, W)
+        done, total = 0, len(windows) if share is None else len(share.part(len(x) * len(windows)))
+        for videos, group in _work(windows, batch, len(x), share):
+            chosen = {key: _videos_of(value, videos, len(x)) for key, value in conditioning.items()}
+            crops = _predict(denoise, group, windowed, x[videos], _videos_of(sigma, videos, len(x)), chosen)
+            weighted_sum = _zeros(x, crops[0].shape[1]) if weighted_sum is None else weighted_sum
+            _add(weighted_sum[videos], weight_sum[videos], group, crops, weights)
             done += len(group)
             if progress is not None:
-                progress(done, len(windows))
+                progress(done, total)
+        if share is not None:
+            share.total(weighted_sum)
+            share.total(weight_sum)
         if not (weight_sum > 0).all():
             raise ValueError(f"multidiffusion: windows do not cover a clip of (T, H, W) = {tuple(x.shape[2:])}.")
         return weighted_sum.div_(weight_sum)
 
     return fused
+
+
+def _add(
+    weighted_sum: Tensor, weight_sum: Tensor, group: Sequence[Window], predictions: Sequence[Tensor], weights: str
+) -> None:
+    for window, prediction in zip(group, predictions, strict=True):
+        weight = window_weights(prediction.shape[2:], weights).to(weight_sum.device)  # (T', H', W')
+        paste(weighted_sum, window, weight * prediction.to(weighted_sum))
+        paste(weight_sum, window, weight)
 
 
 def _zeros(x: Tensor, channels: int) -> Tensor:
@@ -221,6 +238,26 @@ def _groups(windows: Sequence[Window], batch: int) -> Iterator[list[Window]]:
         group.append(window)
     if group:
         yield group
+
+
+def _work(
+    windows: Sequence[Window], batch: int, videos: int, share: Share | None
+) -> Iterator[tuple[slice, list[Window]]]:
+    """What is evaluated at once: which videos, and which of their windows."""
+    if share is None:
+        yield from ((slice(None), group) for group in _groups(windows, batch))
+        return
+    own = share.part(videos * len(windows))
+    for video in range(videos):
+        mine = [window for piece, window in enumerate(windows, video * len(windows)) if piece in own]
+        yield from ((slice(video, video + 1), group) for group in _groups(mine, batch))
+
+
+def _videos_of(value: Any, chosen: slice, videos: int) -> Any:
+    """Those of a tensor (B or 1, ...) that belong to the chosen videos; other values as they are."""
+    if not isinstance(value, Tensor) or value.ndim == 0 or len(value) != videos:
+        return value
+    return value[chosen]
 
 
 def _size(window: Window) -> list[int | None]:

@@ -38,6 +38,7 @@ QUICK = {
     "LumiereTemporalMultiDiffusionSSR": {"steps": 2},
     "KSampler": {"steps": 2},
     "BasicScheduler": {"steps": 2},
+    "TrainLoraNode": {"steps": 2},
 }
 CONVERT = """
 import json, sys

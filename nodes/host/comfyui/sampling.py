@@ -200,6 +200,7 @@ def _warn_of_sampler_patches(model) -> None:
     found += [name for name in ("patches", "patches_replace") if options.get("transformer_options", {}).get(name)]
     found += [f"wrapper {kind}" for kind, keyed in model.wrappers.items() if any(keyed.values())]
     found += sorted({"model_sampling", "latent_format"} & model.object_patches.keys())
+    found += ["MultiGPU CFG Split"] if model.get_additional_models_with_key("multigpu") else []
     if found:
         warn(
             f"patches that act inside core's samplers have no effect here: {', '.join(found)}. Use SSR Conditioning "

@@ -17,6 +17,7 @@ from ....lumiere_core.checkpoints import bundled
 from ....lumiere_core.checkpoints.format import UNTOLD, CheckpointInfo, kind_to_list, load_info, load_stunet
 from ....lumiere_core.conditioning import text as text_encoders
 from ....lumiere_core.conditioning.vocabulary import Vocabulary
+from ....lumiere_core.diffusion import Share
 from ....lumiere_core.networks import STUNet
 from ....lumiere_core.runtime.devices import resolve_device, resolve_dtype
 from ....lumiere_core.runtime.notices import warn
@@ -31,6 +32,8 @@ class Settings:
     """Of one run. device: as `resolve_device` takes it. models: a folder searched before the bundled weights.
 
     input, output: folders. metadata: what written files carry, JSON by key ("prompt", "workflow").
+    share: of several processes that run the same workflow, this one's. leads: whether it writes the files and shows
+    progress; one of them does.
     """
 
     device: str = "auto"
@@ -38,6 +41,8 @@ class Settings:
     input: Path = MEDIA
     output: Path = Path("output")
     metadata: dict[str, str] = field(default_factory=dict)
+    share: Share | None = None
+    leads: bool = True
 
 
 # Schemas and nodes are class methods that get no handle of their run. A context variable tells them; unlike a module's

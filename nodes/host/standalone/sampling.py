@@ -14,7 +14,7 @@ from ....lumiere_core.runtime.progress import StageBars
 from ....lumiere_core.sampling import SamplingPlan, run_on, sample_base
 from ...checks import known_pixels, one_text
 from ...masks import change_mask
-from .models import Model
+from .models import Model, settings
 
 
 def sample_video(
@@ -48,13 +48,14 @@ def placed(model: Model, plan: SamplingPlan, node: str) -> Iterator[dict]:
     config = model.network.config
     require_clip_memory(model.info.kind, config, plan.shape[2:], plan.window_size, model.device, model.dtype)
     with clear_out_of_memory("sampling"):
-        yield run_on(model.stylized(), plan, model.device, model.dtype, available_bytes(model.device))
+        place = run_on(model.stylized(), plan, model.device, model.dtype, available_bytes(model.device))
+        yield place | {"share": settings().share}
 
 
 @contextmanager
 def progress(title: str, plan: SamplingPlan, fps: float) -> Iterator[dict]:
     with StageBars() as bars:
-        yield {"evaluated": partial(bars, title)}
+        yield {"evaluated": partial(bars, title)} if settings().leads else {}
 
 
 def shown_clip(frames: torch.Tensor, fps: float) -> dict:

@@ -66,4 +66,19 @@ class ProbeSave:
         return {}
 
 
-NODE_CLASS_MAPPINGS = {node.__name__: node for node in (ProbeImages, ProbeConditioning, ProbeNaNModel, ProbeSave)}
+class ProbeLoss:
+    """The losses of core's TrainLoraNode, by step, as NAME.npy of the output folder."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "probe", "save", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"loss": ("LOSS_MAP",), "name": ("STRING", {"default": "loss"})}}
+
+    def save(self, loss, name):
+        numpy.save(os.path.join(folder_paths.get_output_directory(), f"{name}.npy"), numpy.array(loss["loss"]))
+        return {}
+
+
+PROBES = (ProbeImages, ProbeConditioning, ProbeNaNModel, ProbeSave, ProbeLoss)
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in PROBES}
