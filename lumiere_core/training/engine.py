@@ -6,6 +6,7 @@ import torch
 import torch.nn as nn
 
 from ..runtime.devices import resolve_device
+from .batches import Share
 
 PRECISIONS = ("auto", "bf16", "no")
 
@@ -39,6 +40,15 @@ class Engine:
     def is_main(self) -> bool:
         """Whether this is the process that writes files."""
         return self.processes.is_main_process
+
+    @property
+    def share(self) -> Share:
+        """The part of each batch that this process makes."""
+        return Share(self.processes.process_index, self.processes.num_processes)
+
+    def mean(self, value: torch.Tensor) -> float:
+        """Over all processes."""
+        return self.processes.reduce(value.detach(), "mean").item()
 
     def prepare(self, objective: nn.Module) -> nn.Module:
         return self.processes.prepare(objective) if self.processes.num_processes > 1 else objective

@@ -19,6 +19,7 @@ from ..networks import STUNet, TemporalConfig, UNetConfig, freeze_spatial, infla
 from .batches import trained_spans
 from .parametrize import low_rank_tensors, plain_state_dict, train_low_rank, train_new_columns
 from .recipe import SSR_KINDS, Stage
+from .source import ANY, Variety
 
 START_KINDS = ("t2i", "base", "ssr")  # of checkpoints that a stage can start from
 
@@ -64,13 +65,25 @@ class TextObjective(nn.Module):
 
 
 class DiffusionObjective(nn.Module):
-    """Stages a, b, c: mean squared error of the network's prediction on noised clips, text from the frozen encoder."""
+    """Stages a, b, c: mean squared error of the network's prediction on noised clips, text from the frozen encoder or,
+    where there is none, from the batch.
+    """
 
-    def __init__(self, stage: Stage, network: STUNet, encoder: TextEncoder, text_file: str, fps: float):
+    def __init__(
+        self,
+        stage: Stage,
+        network: STUNet,
+        encoder: TextEncoder | None,
+        text_file: str,
+        fps: float,
+        variety: Variety = ANY,
+    ):
         super().__init__()
-        self.stage, self.network, self.text_file, self.fps = stage, network, text_file, fps
-        require_fit(stage, network, encoder.dim)
-        self.t5 = encoder.model.eval().requires_grad_(False)
+        self.stage, self.network, self.text_file, self.fps, self.variety = stage, network, text_file, fps, variety
+        self.t5 = None
+        if encoder is not None:
+            require_fit(stage, network, encoder.dim)
+            self.t5 = encoder.model.eval().requires_grad_(False)
         self.prediction = stage.info.get("prediction", "v")
         if stage.kind in ("base", "ssr"):
             freeze_spatial(network)
@@ -83,12 +96,12 @@ class DiffusionObjective(nn.Module):
     def train(self, mode: bool = True):
         """The text encoder stays in eval mode: frozen, and without dropout."""
         super().train(mode)
-        self.t5.eval()
+        if self.t5 is not None:
+            self.t5.eval()
         return self
 
     def forward(self, batch):
-        with torch.no_grad():
-            text = self.t5(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
+        text = self.heard(batch)
         sigmas = self.stage.schedule.sigmas.to(text.device)
         sigma = sigmas[batch["timesteps"]]
         x = add_noise(batch["video"], batch["noise"], sigma)
@@ -111,10 +124,19 @@ class DiffusionObjective(nn.Module):
             error = error * min_snr_weight(sigma, self.stage.min_snr).view(-1, 1, 1, 1, 1)
         return error.mean()
 
+    @torch.no_grad()
+    def heard(self, batch) -> torch.Tensor:
+        """The captions (B, L, D), which the batch has where there is no text encoder."""
+        if self.t5 is None:
+            return batch["text"]
+        return self.t5(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
+
     def export(self, training: dict) -> tuple[dict, CheckpointInfo]:
         stage = self.stage
         kind = checkpoint_kind(stage)
-        frames, sides = trained_spans(stage) if kind in ("t2i", "base") else (None, None)  # an SSR sees windows, tiles
+        frames, sides = (
+            trained_spans(stage, self.variety) if kind in ("t2i", "base") else (None, None)
+        )  # an SSR sees windows, tiles
         defaults = SamplingOptions(**{name: value for name, value in stage.info.items() if name in KNOBS})
         info = CheckpointInfo(
             kind=kind,

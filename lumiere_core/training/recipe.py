@@ -77,7 +77,8 @@ class Stage:
     last `decay` of the steps. Captions are dropped with text_dropout (Imagen: 10 %). timestep_bias: training timesteps
     are drawn as timesteps * u ** (1 / timestep_bias) with u even in 0..1; above 1 the noisy ones, which decide where
     things are and how they move, come more often. min_snr: gamma of min-SNR weighting (Hang et al. 2023), None = even
-    in v. optimizer: adamw, or muon (matrices by torch.optim.Muon, the rest by AdamW).
+    in v. optimizer: adamw, or muon (matrices by torch.optim.Muon, the rest by AdamW). fps: frames a
+    second that a user's own videos are brought to; None = as the file that the stage starts from, or 16.
     """
 
     name: Name
@@ -108,6 +109,7 @@ class Stage:
     caption: str = ""
     character: str | None = None
     world_share: Annotated[float, Below(0, 1)] = 0.0
+    fps: Annotated[float, Above(0, 1000)] | None = None
 
     def __post_init__(self):
         check_stage(self)
