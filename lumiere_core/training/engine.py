@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 import torch.nn as nn
 
@@ -21,7 +23,9 @@ class Engine:
     def __init__(self, device: str | None, precision: str):
         from accelerate import Accelerator
 
-        self.processes = Accelerator(device_placement=False)
+        # Of what torchrun has started, accelerate takes processes on CPUs for one each unless it is told.
+        on_cpus = int(os.environ.get("WORLD_SIZE", 1)) > 1 and resolve_device(device or "auto").type == "cpu"
+        self.processes = Accelerator(device_placement=False, cpu=on_cpus)
         self.device = self._chosen_device(device)
         self.precision = chosen_precision(precision, self.device)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -23,6 +24,7 @@ from .recipe import Stage
 from .source import ANY, SHAPES, Clips, ClipSource, Request, Variety
 
 READERS = 8  # files that are looked at at once
+HELD_OUT = 10  # every so many-th video, where a stage validates
 TRIES = 20  # videos that are drawn for one clip, before it is said that they cannot be read
 REPORT = "skipped.jsonl"
 
@@ -122,6 +124,7 @@ class Footage:
         if not self.videos:
             why = json.loads(report.lines[0])["why"]
             raise ValueError(f"{where}: none of its {len(listed)} videos can be used. The first: {why}")
+        self.kept = self._hold_out() if stage.validate_every else []
         longest = max(video.outline.count_at(self.fps) for video in self.videos)
         lengths = [length for length in ANY.lengths if length <= longest] or [needed]
         self.variety = Variety(lengths, [video.shape for video in self.videos])
@@ -135,6 +138,19 @@ class Footage:
                 self.report.add(video.name, f"{video.file}: {why}", is_first())
             else:
                 yield Video(video, outline)
+
+    def _hold_out(self) -> list[Video]:
+        """Every tenth video, no longer trained on."""
+        kept = self.videos[::HELD_OUT]
+        self.videos = [video for number, video in enumerate(self.videos) if number % HELD_OUT]
+        if not self.videos:
+            raise ValueError(f"{self.where}: to validate, at least 2 usable videos are needed; got {len(kept)}.")
+        return kept
+
+    def held_out(self) -> Footage:
+        other = copy.copy(self)
+        other.videos, other.kept = self.kept, []
+        return other
 
     def clips(self, request: Request, rng: np.random.Generator) -> Clips:
         seeds = rng.integers(2**62, size=request.clips)[request.own]
@@ -166,7 +182,7 @@ class Footage:
         return [video for video in long if not square and video.shape == wanted] or long
 
     def all_captions(self) -> list[str]:
-        return list(dict.fromkeys(video.listed.caption for video in self.videos))
+        return list(dict.fromkeys(video.listed.caption for video in (*self.videos, *self.kept)))
 
     def record(self) -> dict:
         return {"videos": len(self.videos)}

@@ -79,6 +79,8 @@ class Stage:
     things are and how they move, come more often. min_snr: gamma of min-SNR weighting (Hang et al. 2023), None = even
     in v. optimizer: adamw, or muon (matrices by torch.optim.Muon, the rest by AdamW). fps: frames a
     second that a user's own videos are brought to; None = as the file that the stage starts from, or 16.
+    validate_every: after so many steps the log says the loss on clips that are not trained on; of a user's videos,
+    every tenth.
     """
 
     name: Name
@@ -110,6 +112,7 @@ class Stage:
     character: str | None = None
     world_share: Annotated[float, Below(0, 1)] = 0.0
     fps: Annotated[float, Above(0, 1000)] | None = None
+    validate_every: Count | None = None
 
     def __post_init__(self):
         check_stage(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from .state import State, load_state, save_state
 
 LOG_STEPS = 20  # the log holds the mean loss of so many
 DROPOUT_STRIDE = 10**9  # between the seeds of two processes; no stage has as many steps
+VALIDATION_BATCHES = 4
 EMA_WARMUP = 10  # the average forgets the first steps: decay is at most (1 + step) / (EMA_WARMUP + step)
 
 
@@ -129,7 +131,10 @@ class StageRun:
         for batch in bar:
             entry = self.train_step(batch)
             losses.append(entry["loss"])
-            if self.step % LOG_STEPS == 0 or self.step == stage.steps:
+            checked = stage.validate_every is not None and self.step % stage.validate_every == 0
+            if checked:
+                entry["validation"] = self.validate()
+            if checked or self.step % LOG_STEPS == 0 or self.step == stage.steps:
                 mean = sum(losses) / len(losses)
                 losses.clear()
                 bar.set_postfix(loss=f"{mean:.4f}")
@@ -165,6 +170,30 @@ class StageRun:
                 f"{self.files.state} if it is there, to start the stage again."
             )
         return {"step": self.step, "loss": loss, "time": round(time.time(), 1)}
+
+    @cached_property
+    def held_out(self) -> list[dict]:
+        """The batches that the training is validated on, the same every time: of its last phase, without variation."""
+        last = replace(self.stage.phases[-1], steps=VALIDATION_BATCHES, vary=0.0)
+        stage, seed = replace(self.stage, phases=(last,), text_dropout=0.0), self.recipe.seed + 1
+        source = self.source.held_out() if isinstance(self.source, RecordedSource) else self.source
+        dataset = stage_batches(stage, self.tokenize, seed, source, self.engine.share)
+        return [dataset[i] for i in range(VALIDATION_BATCHES)]
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Mean loss of the averaged weights on the held-out batches."""
+        live = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.set_parameters(self.average)
+        self.objective.eval()
+        losses = []
+        for batch in self.held_out:
+            batch = {name: x.to(self.engine.device) for name, x in batch.items()}
+            weight = batch.pop("weight", 1.0)
+            with self.engine.autocast():
+                losses.append(self.engine.mean(self.objective(batch) * weight))
+        self.set_parameters(live)
+        return sum(losses) / len(losses)
 
     @torch.no_grad()
     def update_average(self) -> None:

@@ -112,6 +112,10 @@ class RecordedSource(ClipSource, Protocol):
 
     variety: Variety
 
+    def held_out(self) -> RecordedSource:
+        """What is not trained on, for a stage that validates."""
+        ...
+
     def all_captions(self) -> Sequence[str]:
         """Each once."""
         ...

@@ -195,6 +195,25 @@ def test_a_video_that_is_damaged_inside_gives_way_to_another(folder, tiny, tmp_p
     assert "damaged inside" in skipped(tmp_path)["03.mp4"]
 
 
+def test_a_tenth_of_the_videos_is_kept_to_validate_with(folder, tiny, tmp_path):
+    pytest.importorskip("accelerate", reason="training needs accelerate: pip install lumiere-video[train]")
+    mine = recipe(tiny, steps=4, batch=2, validate_every=2)
+    source = source_of(folder, mine.stages[0])
+    trained, kept = ({video.listed.name for video in each.videos} for each in (source, source.held_out()))
+    assert len(kept) == 2 and len(trained) == GOOD - 2 and not trained & kept
+    weights = [load_file(run(mine, folder, tmp_path / name)[0]) for name in ("a", "b")]
+    entries = [json.loads(line) for line in (tmp_path / "a" / "moves.log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == [2, 4]
+    assert all(0 < entry["validation"] < 10 for entry in entries)
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_one_video_is_too_few_to_validate(folder, tiny, tmp_path):
+    (tmp_path / "one.csv").write_text(f"file,caption\n{folder / '00.mp4'},one\n")
+    with pytest.raises(ValueError, match="to validate, at least 2 usable videos are needed; got 1"):
+        source_of(tmp_path / "one.csv", stage(tiny, validate_every=1))
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_a_table_names_files_and_captions(folder, tmp_path, suffix):
     rows = [{"file": str(folder / "00.mp4"), "caption": "one,\ntwo"}, {"file": "gone.mp4", "caption": "gone"}]
