@@ -39,7 +39,8 @@ class CaptionCache:
         missing = [text for text in texts if not self.file(text).is_file()]
         if not missing:
             return
-        encoder = load_text_encoder(self.encoder, device)
+        with torch.random.fork_rng():  # what is drawn next does not depend on what there was already
+            encoder = load_text_encoder(self.encoder, device)
         for text in missing:
             ids, mask = (x.to(device) for x in encoder.tokenize([text]))
             with torch.no_grad():

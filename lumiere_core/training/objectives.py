@@ -16,6 +16,7 @@ from ..conditioning.text import TextEncoder, build_text_encoder, text_info, text
 from ..diffusion.denoiser import add_noise, training_target
 from ..diffusion.options import KNOBS, SamplingOptions
 from ..networks import STUNet, TemporalConfig, UNetConfig, freeze_spatial, inflate, text_to_image, widen_input
+from ..networks.inflation import TEMPORAL_PREFIX
 from .batches import trained_spans
 from .parametrize import low_rank_tensors, plain_state_dict, train_low_rank, train_new_columns
 from .recipe import SSR_KINDS, Stage
@@ -87,11 +88,13 @@ class DiffusionObjective(nn.Module):
         self.prediction = stage.info.get("prediction", "v")
         if stage.kind in ("base", "ssr"):
             freeze_spatial(network)
-        if stage.tasks:
+        if stage.tasks and stage.kind == "base":
             train_new_columns(network.conv_in, 3 * network.config.patch**2)
         if stage.kind == "style":
             # Not the first layer: nets that hear <J, C, M> have a wider one, and core's LoRA loader cannot widen.
             train_low_rank(network, stage.network["rank"], without=("conv_in",))
+        if stage.kind == "motion":
+            train_low_rank(network, stage.network["rank"], within=TEMPORAL_PREFIX)
 
     def train(self, mode: bool = True):
         """The text encoder stays in eval mode: frozen, and without dropout."""
@@ -155,15 +158,17 @@ class DiffusionObjective(nn.Module):
             trained_frames=frames,
             trained_sides=sides,
         )
+        if stage.kind == "motion":
+            info = replace(info, training={**info.training, "half": "temporal"})
         if kind == "style":  # half precision: it is a file to give away, and no stage starts from it
             tensors = {name: tensor.half() for name, tensor in low_rank_tensors(self.network).items()}
-            return tensors, replace(info, training={**training, "rank": stage.network["rank"]})
+            return tensors, replace(info, training={**info.training, "rank": stage.network["rank"]})
         return plain_state_dict(self.network), info
 
 
 def checkpoint_kind(stage: Stage) -> str:
     """The kind of checkpoint that a stage ends in."""
-    return "ssr" if stage.kind == "ssr_image" else stage.kind
+    return {"ssr_image": "ssr", "motion": "style"}.get(stage.kind, stage.kind)
 
 
 def require_fit(stage: Stage, network: STUNet, text_dim: int) -> None:
@@ -190,6 +195,8 @@ def build_network(stage: Stage, start: STUNet | None) -> STUNet:
     """
     if stage.kind == "style":
         return text_to_image(start)
+    if stage.kind == "motion":
+        return _video_network(stage, start)
     if stage.kind in ("base", "ssr"):
         if start.config.temporal is None:
             start = inflate(start, temporal_config(stage.network, len(start.config.levels)))
@@ -205,6 +212,14 @@ def build_network(stage: Stage, start: STUNet | None) -> STUNet:
     layers = fields.pop("layers", 1)
     levels = [{"channels": c, "layers": layers, "attention": a} for c, a in levels]
     return STUNet(UNetConfig.from_dict({"levels": levels, **fields}))
+
+
+def _video_network(stage: Stage, start: STUNet) -> STUNet:
+    if start.config.temporal is None:
+        raise ValueError("a motion is learned by the temporal half, and it starts from a network without one.")
+    if hears_condition(start.config.in_channels) and not stage.tasks:
+        raise ValueError("it starts from a conditional network; it needs the masks, 'tasks'.")
+    return start
 
 
 def temporal_config(fields: dict, levels: int) -> TemporalConfig:

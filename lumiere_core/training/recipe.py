@@ -16,7 +16,7 @@ from .masks import TASKS
 from .network_tables import check_network
 from .values import Above, Below, FileStem, Items, Weights, check_table
 
-STAGE_KINDS = ("text", "t2i", "base", "style", "ssr_image", "ssr")
+STAGE_KINDS = ("text", "t2i", "base", "style", "ssr_image", "ssr", "motion")
 SSR_KINDS = ("ssr_image", "ssr")
 OPTIMIZERS = ("adamw", "muon")
 CHECKPOINT_SUFFIX = ".safetensors"
@@ -64,9 +64,10 @@ class Stage:
 
     name: file stem of what it writes. kind: text, t2i (stills), base (inflated t2i: the temporal half only, and where
     there are `tasks` the new input channels of <J, C, M>), style (a LoRA of the text-to-image half of its start, from a
-    folder of images), ssr_image, ssr (inflated ssr_image, temporal half only). start: stage whose weights it starts
-    from, or a .safetensors file.
-    network: T5Config or UNetConfig fields; for base and ssr the TemporalConfig fields; for style the LoRA's rank.
+    folder of images), ssr_image, ssr (inflated ssr_image, temporal half only), motion (a LoRA of the temporal half of
+    its start, from a few clips). start: stage whose weights it starts from, or a .safetensors file.
+    network: T5Config or UNetConfig fields; for base and ssr the TemporalConfig fields; for style and motion the rank of
+    the LoRA.
     info: sampling defaults. images: folder that a style stage learns from. caption: of the images without a text file.
     character: what captions call the one thing that the images are cut-outs of; they are put into the world's scenes
     then. world_share: of those scenes, how many are the world's own, so that its objects are not forgotten.
@@ -222,7 +223,7 @@ def _check_phase(where: str, phase: Phase) -> None:
 
 def _check_kind(where: str, stage: Stage) -> None:
     """Fields that a kind of stage needs, and those that only some kinds have."""
-    if stage.kind in ("base", "style", "ssr") and stage.start is None:
+    if stage.kind in ("base", "style", "ssr", "motion") and stage.start is None:
         raise ValueError(f"{where} builds upon another stage; name it in 'start'.")
     if stage.kind == "text" and stage.start is not None:
         raise ValueError(f"{where}: a text encoder starts from nothing; leave 'start' out.")
@@ -231,8 +232,8 @@ def _check_kind(where: str, stage: Stage) -> None:
     for name in ("images", "character"):
         if stage.kind != "style" and getattr(stage, name) is not None:
             raise ValueError(f"{where}: {name} is for stages of kind style; this is {stage.kind}.")
-    if stage.tasks and stage.kind != "base":
-        raise ValueError(f"{where}: tasks are for stages of kind base; this is {stage.kind}.")
+    if stage.tasks and stage.kind not in ("base", "motion"):
+        raise ValueError(f"{where}: tasks are for stages of kind base and motion; this is {stage.kind}.")
 
 
 def _check_data(where: str, stage: Stage) -> None:

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from lumiere_video.commands import main as cli
+from lumiere_video.lumiere_core.checkpoints.format import load_info, load_stunet
+from lumiere_video.lumiere_core.style import load_style, stylize
 from lumiere_video.lumiere_core.training import train
 from lumiere_video.lumiere_core.training.batches import Share, stage_batches
 from lumiere_video.lumiere_core.training.footage import footage_sources
@@ -206,6 +208,33 @@ def test_a_tenth_of_the_videos_is_kept_to_validate_with(folder, tiny, tmp_path):
     assert [entry["step"] for entry in entries] == [2, 4]
     assert all(0 < entry["validation"] < 10 for entry in entries)
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("start", ["base", "conditional"])
+def test_a_motion_is_a_lora_of_the_temporal_half(folder, tiny, tmp_path, start):
+    """It is read as styles are, and changes a network as the training had it."""
+    pytest.importorskip("accelerate", reason="training needs accelerate: pip install lumiere-video[train]")
+    tasks = {"text": 1.0, "first_frame": 1.0} if start == "conditional" else {}
+    phase = (Phase(3, 2, 6),)
+    options = {"size": 16, "warmup": 0, "info": {"prediction": "v"}, "tasks": tasks, "ema_decay": 0.0}
+    lora = Stage("turn", "motion", phase, {"rank": 2}, 0.05, start=str(getattr(tiny, start)), **options)
+    mine = Recipe("mine", (lora,), text_encoder=str(tiny.text))
+    (file,) = run(mine, folder, tmp_path, save_every_seconds=1e9)
+    style, (_, network) = load_style(file), load_stunet(getattr(tiny, start), ("base",))
+    assert style.of_motion and load_info(file).kind == "style"
+    changed = stylize(network, style, 1.0)
+    moved = {name for name, x in changed.state_dict().items() if not torch.equal(x, network.state_dict()[name])}
+    assert moved and all(name.startswith("temporal.") for name in moved)
+    assert moved == style.changes.keys()
+    layers = {name for name, x in network.state_dict().items() if x.ndim > 1 and name.endswith(".weight")}
+    assert moved == {name for name in layers if name.startswith("temporal.")}
+
+
+def test_a_motion_needs_a_network_that_moves(folder, tiny, tmp_path):
+    pytest.importorskip("accelerate", reason="training needs accelerate: pip install lumiere-video[train]")
+    lora = Stage("turn", "motion", (Phase(1, 1, 2),), {"rank": 2}, 0.01, start=str(tiny.t2i), size=16)
+    with pytest.raises(ValueError, match="stage 'turn' cannot be built: a motion is learned by the temporal half"):
+        run(Recipe("mine", (lora,), text_encoder=str(tiny.text)), folder, tmp_path)
 
 
 def test_one_video_is_too_few_to_validate(folder, tiny, tmp_path):
