@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lumiere_video.lumiere_core.training.batches import Share
+from lumiere_video.lumiere_core.training.batches import Share, stage_batches
+from lumiere_video.lumiere_core.training.recipe import Phase, Recipe, Stage
+from lumiere_video.world.source import world_sources
 
 pytest.importorskip("accelerate", reason="training needs accelerate: pip install lumiere-video[train]")
 
@@ -42,6 +44,28 @@ def test_each_clip_is_made_once_and_counts_once(count, ranks):
     clips = torch.arange(count, dtype=torch.float64) ** 2
     means = [share.weight(count) * clips[share.of(count)].mean() for share in shares]
     assert sum(means) / ranks == pytest.approx(clips.mean().item())
+
+
+@pytest.mark.parametrize("kind", ["text", "base", "ssr_image"])
+def test_the_shares_of_drawn_scenes_are_the_batch_of_one(kind):
+    fields = {
+        "text": {"network": {"max_tokens": 4, "d_model": 8}},
+        "base": {"network": {}, "start": "a.safetensors", "tasks": {"box": 1, "track": 1}},
+        "ssr_image": {"network": {"channels": [8], "attention": [False]}},
+    }[kind]
+    phase = Phase(9, 3, 4 if kind == "base" else 1, vary=0.5 if kind == "base" else 0.0, crop=8)
+    stage = Stage("a", kind, (phase,), learning_rate=1e-3, size=16, text_dropout=0.5, **fields)
+    source = world_sources(Recipe("a", ()))(stage)
+
+    def letters(texts):
+        return (torch.tensor([[*text.encode()[:9].ljust(9)] for text in texts]),) * 2
+
+    for step in range(3):
+        whole = stage_batches(stage, letters, 0, source)[step]
+        parts = [stage_batches(stage, letters, 0, source, Share(rank, 2))[step] for rank in (0, 1)]
+        parts = [part for part in parts if part["weight"]]
+        for name, values in whole.items():
+            assert torch.equal(torch.cat([part[name] for part in parts]), values), name
 
 
 def lumiere(recipe: Path, output: Path, processes: int, kill_at: int | None = None) -> subprocess.CompletedProcess:

@@ -116,3 +116,18 @@ def test_a_download_that_stopped_is_cut_off_though_its_beginning_can_be_read(tmp
 def test_an_excerpt_beyond_the_end_is_refused(tmp_path):
     with pytest.raises(ValueError, match="it ends after 8 of the 9 frames from 4.00 seconds on"):
         read_excerpt(film(tmp_path / "a.mp4"), 4.0, 9, 8, (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "shape"), [("a.avi", "ffv1", "gray", (48, 64)), ("a.mov", "qtrle", "argb", (48, 64, 4))]
+)
+def test_grey_and_transparent_videos_have_three_channels_too(tmp_path, name, codec, pixels, shape):
+    import av
+
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, 8, width=64, height=48, pix_fmt=pixels)
+        for _ in range(8):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full(shape, 128, np.uint8), pixels)))
+        container.mux(stream.encode())
+    excerpt = read_excerpt(tmp_path / name, 0, 4, 8, (24, 24))
+    assert excerpt.shape == (4, 24, 24, 3) and abs(excerpt.astype(int) - 128).max() <= 3
