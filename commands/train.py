@@ -15,22 +15,37 @@ def run(options: argparse.Namespace) -> None:
     from ..lumiere_core.runtime.modules import require_modules
     from ..lumiere_core.runtime.outputs import require_writable
     from ..lumiere_core.training import load_recipe, release, train
-    from ..world.cast import load_cast, named_table
-    from ..world.source import world_sources
+    from ..lumiere_core.training.folder_lock import is_first
 
     require_modules("accelerate", "PIL")
     recipe = load_recipe(find_recipe(options.recipe))
-    sources = world_sources(recipe, options.cast and load_cast(options.cast, named_table(recipe.cast)))
+    folder = options.output or Path("runs") / recipe.name
+    rehearsed = options.dry_run is not None
+    sources = _sources(recipe, options.cast, options.videos, None if rehearsed else folder)
     engine = {name: getattr(options, name) for name in ("device", "precision", "compile")}
-    if options.dry_run is not None:
+    if rehearsed:
         _rehearse(recipe, sources, options.dry_run or None, engine)
         return
-    folder = options.output or Path("runs") / recipe.name
     require_writable(folder / ("state" if options.stages else "release/state"))
     files = train(recipe, folder, sources=sources, stages=options.stages, workers=options.workers, **engine)
+    if not is_first():  # of several processes
+        return
     if not options.stages:
         files += release(recipe, folder)
     print("\n".join(str(file) for file in files))
+
+
+def _sources(recipe, cast: Path | None, videos: Path | None, folder: Path | None):
+    """What each stage learns from: the user's videos, or the world."""
+    from ..lumiere_core.training.footage import footage_sources
+    from ..world.cast import load_cast, named_table
+    from ..world.source import world_sources
+
+    if videos is None:
+        return world_sources(recipe, cast and load_cast(cast, named_table(recipe.cast)))
+    if cast is not None:
+        raise ValueError("cast is of the world that is drawn, videos are filmed; give one of them.")
+    return footage_sources(videos, folder)
 
 
 def _rehearse(recipe, sources, most_clips: int | None, engine: dict) -> None:
@@ -63,4 +78,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     add_cast_option(option)
     add_training_options(option)
+    option(
+        "--videos",
+        type=Path,
+        metavar="PATH",
+        help="instead of the world: a folder of videos, NAME.txt beside NAME.mp4 its caption, or a table (.csv, "
+        ".jsonl, .parquet) with the columns file and caption",
+    )
     option("--workers", type=int, default=0, help="processes that make batches")

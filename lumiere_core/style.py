@@ -27,7 +27,8 @@ IMAGE_CHANNELS, INPUT_CHANNELS = 3, 7  # those of J, the first, of <J, C, M>; th
 PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "unet.")
 KOHYA_PREFIX = "lora_unet_"
 # The temporal half, by either spelling, and what a LoRA may bring along for its text encoder.
-LEFT_OUT = (TEMPORAL_PREFIX, TEMPORAL_PREFIX.replace(".", "_"), "text_encoder", "lora_te")
+TEMPORAL = (TEMPORAL_PREFIX, TEMPORAL_PREFIX.replace(".", "_"))
+TEXT_ENCODER = ("text_encoder", "lora_te")
 LORA_NAME = re.compile(
     r"(?P<module>.+?)(?:\.lora_|[._]lora\.|\.lora_linear_layer\.)(?P<half>down|up|A|B)(?:\.default)?\.weight"
 )
@@ -92,12 +93,14 @@ Change = Full | Difference | LowRank
 class Style:
     """A style file's changes, under the tensor names of the file without its prefix.
 
+    of_motion: they are of the temporal half, where those of others are of the spatial one.
     character: what prompts call the character that it teaches a network, if it does.
     """
 
     path: Path
     changes: dict[str, Change]
     character: str | None = None
+    of_motion: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,14 +134,17 @@ def load_style(path: str | Path) -> Style:
     Its tensors are the text-to-image or video network's under our (diffusers') names, or `<tensor>.diff`, core's
     `<module>.diff` and `<module>.diff_b`, or a LoRA's pairs lora_down/lora_up, lora_A/lora_B or lora.down/lora.up with
     an optional alpha. Names may start with diffusion_model., unet. or, for a LoRA, lora_unet_ with underscores for
-    dots. Tensors of the temporal half and of a text encoder are left out.
+    dots. Tensors of a text encoder are left out, and those of the temporal half but of our own files that are a motion.
     """
     path = Path(path)
     tensors = {_without_prefix(name): tensor for name, tensor in load_tensors(path).items()}
+    record = _record(path)
+    of_motion = record.get("half") == "temporal"
+    left_out = TEXT_ENCODER if of_motion else (*TEMPORAL, *TEXT_ENCODER)
     changes: dict[str, Change] = {}
     halves: dict[str, dict[str, torch.Tensor]] = {}  # of the LoRAs by module: down, up and maybe alpha
     for name, tensor in tensors.items():
-        if name.startswith(LEFT_OUT):
+        if name.startswith(left_out):
             continue
         lora = LORA_NAME.fullmatch(name)
         suffix = next((suffix for suffix in DIFFERENCE_SUFFIXES if name.endswith(suffix)), None)
@@ -151,15 +157,20 @@ def load_style(path: str | Path) -> Style:
         else:
             changes[name] = Full(tensor)
     changes |= {f"{module}.weight": _low_rank(path, module, **found) for module, found in halves.items()}
-    return Style(path, changes, taught_character(path))
+    return Style(path, changes, record.get("character"), of_motion)
 
 
 def taught_character(path: Path) -> str | None:
     """What prompts call the character that a style teaches, None where it teaches none; only our own files say it."""
+    return _record(path).get("character")
+
+
+def _record(path: Path) -> dict:
+    """What a file of our own says of its training."""
     try:
-        return load_info(path).training.get("character")
+        return load_info(path).training
     except UntoldKind:
-        return None
+        return {}
 
 
 def plan_style(style: Style, tensors: Mapping[str, torch.Tensor], alpha: float) -> StylePlan:
@@ -174,14 +185,15 @@ def plan_style(style: Style, tensors: Mapping[str, torch.Tensor], alpha: float) 
             f"alpha must be 0 (the original) to 1 (the style), or up to {LARGEST_ALPHA:g} to overdo the style; "
             f"got {alpha:g}."
         )
-    spatial = {name: tensor for name, tensor in tensors.items() if not name.startswith(TEMPORAL_PREFIX)}
-    known = {alias: name for name in spatial for alias in _aliases(name)}
+    half = {name: x for name, x in tensors.items() if name.startswith(TEMPORAL_PREFIX) == style.of_motion}
+    kind = "temporal" if style.of_motion else "spatial"
+    known = {alias: name for name in half for alias in _aliases(name)}
     changes = {known[name]: change for name, change in style.changes.items() if name in known}
     unknown = sorted(style.changes.keys() - known.keys())
     if not changes:
         got = f"{unknown[0]}, one of {len(unknown)}" if unknown else "none"
         raise ValueError(
-            f"{style.path}: a style must hold spatial tensors of the network, such as {FIRST_CONV}, or changes of "
+            f"{style.path}: a style must hold {kind} tensors of the network, such as {FIRST_CONV}, or changes of "
             f"them; got {got}. Choose a style of this network's backbone."
         )
     if unknown:
@@ -190,12 +202,12 @@ def plan_style(style: Style, tensors: Mapping[str, torch.Tensor], alpha: float) 
             "such in all). Choose a style of this network's backbone."
         )
     for name, change in changes.items():
-        if not change.fits(tuple(changed_part(name, change, spatial[name]).shape)):
+        if not change.fits(tuple(changed_part(name, change, half[name]).shape)):
             raise ValueError(
                 f"{style.path}: the style is of another backbone: its {name} does not fit the network's, which has "
-                f"shape {tuple(spatial[name].shape)}. Choose a style of this network's backbone."
+                f"shape {tuple(half[name].shape)}. Choose a style of this network's backbone."
             )
-    notes = (_extrapolation(alpha), _coverage(style.path, changes, spatial))
+    notes = (_extrapolation(alpha), None if style.of_motion else _coverage(style.path, changes, half))
     return StylePlan(changes, alpha, tuple(note for note in notes if note is not None))
 
 
@@ -235,7 +247,9 @@ def _without_prefix(name: str) -> str:
 
 
 def _plain_module(name: str) -> str:
-    """A LoRA's module name without what diffusers' attention processors put into it."""
+    """A LoRA's module name, without what diffusers' attention processors put into it; the temporal half is ours."""
+    if name.startswith(TEMPORAL):
+        return name
     name = name.replace(".processor.", ".")
     return f"{name}.0" if name.endswith(".to_out") else name
 

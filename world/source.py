@@ -85,7 +85,8 @@ class WorldSource:
         windows = None
         if request.crop is not None:
             pairs = zip(scenes, seconds, strict=True)
-            windows = [draw_window(request.crop, size, scene, times, rng) for scene, times in pairs]
+            windows = [draw_window(request.crop, size, scene, times, rng) for scene, times in pairs][request.own]
+        scenes, seconds, captions = (drawn[request.own] for drawn in (scenes, seconds, captions))
         video = render_scenes(self.cast, scenes, seconds, *size, windows).mul_(2).sub_(1)
         places = [places_of(scene, times) for scene, times in zip(scenes, seconds, strict=True)]
         return Clips(captions, video, places)

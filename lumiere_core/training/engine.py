@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 import torch.nn as nn
 
 from ..runtime.devices import resolve_device
+from .batches import Share
 
 PRECISIONS = ("auto", "bf16", "no")
 
@@ -20,7 +23,9 @@ class Engine:
     def __init__(self, device: str | None, precision: str):
         from accelerate import Accelerator
 
-        self.processes = Accelerator(device_placement=False)
+        # Of what torchrun has started, accelerate takes processes on CPUs for one each unless it is told.
+        on_cpus = int(os.environ.get("WORLD_SIZE", 1)) > 1 and resolve_device(device or "auto").type == "cpu"
+        self.processes = Accelerator(device_placement=False, cpu=on_cpus)
         self.device = self._chosen_device(device)
         self.precision = chosen_precision(precision, self.device)
 
@@ -39,6 +44,15 @@ class Engine:
     def is_main(self) -> bool:
         """Whether this is the process that writes files."""
         return self.processes.is_main_process
+
+    @property
+    def share(self) -> Share:
+        """The part of each batch that this process makes."""
+        return Share(self.processes.process_index, self.processes.num_processes)
+
+    def mean(self, value: torch.Tensor) -> float:
+        """Over all processes."""
+        return self.processes.reduce(value.detach(), "mean").item()
 
     def prepare(self, objective: nn.Module) -> nn.Module:
         return self.processes.prepare(objective) if self.processes.num_processes > 1 else objective

@@ -10,6 +10,11 @@ from pathlib import Path
 from ..runtime.outputs import clear_write_errors
 
 
+def is_first() -> bool:
+    """Whether this is the one of a training's processes that writes; known before they know of each other."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 @contextmanager
 def sole_use(folder: Path, name: str = ".lock") -> Iterator[None]:
     """Hold a folder, made where there is none, until the block ends. Raises ValueError where another process holds it.
@@ -17,7 +22,7 @@ def sole_use(folder: Path, name: str = ".lock") -> Iterator[None]:
     By filelock, which torch brings along: the system lets go of the lock when the process ends, however it ends, so a
     killed one is in nobody's way. Of the processes of one training (torchrun numbers them) the first holds it for all.
     """
-    if int(os.environ.get("RANK", 0)) > 0:
+    if not is_first():
         yield
         return
     is_new, lock = not folder.exists(), _acquire(folder, name)

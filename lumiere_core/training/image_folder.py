@@ -37,7 +37,7 @@ class ImageFolder:
         self.captions = [read_caption(file, stage.caption) for file in files]
 
     def clips(self, request: Request, rng: np.random.Generator) -> Clips:
-        chosen = rng.integers(len(self.captions), size=request.clips)
+        chosen = rng.integers(len(self.captions), size=request.clips)[request.own]
         video = torch.from_numpy(self.pictures[chosen]).permute(0, 3, 1, 2)[:, :, None].float() / 127.5 - 1
         return Clips([self.captions[i] for i in chosen], video)
 

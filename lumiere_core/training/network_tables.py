@@ -34,6 +34,7 @@ TEXT = {
     "layer_norm_epsilon": Positive,
     "initializer_factor": Positive,
 }
+LORA_KINDS = ("style", "motion")
 STYLE = {"rank": Annotated[int, Range(1, 4096)]}
 # What a network cannot do without, when it starts from nothing.
 NEEDED = {
@@ -41,6 +42,7 @@ NEEDED = {
     "t2i": ("channels", "attention"),
     "ssr_image": ("channels", "attention"),
     "style": ("rank",),
+    "motion": ("rank",),
 }
 
 
@@ -49,7 +51,7 @@ def known_fields(kind: str) -> dict[str, Any]:
     """The fields of a stage's kind, by name, with their types and ranges as `check_table` reads them."""
     if kind == "text":
         return TEXT
-    if kind == "style":
+    if kind in LORA_KINDS:
         return STYLE
     return _temporal_fields() if kind in ("base", "ssr") else _still_fields()
 
@@ -83,7 +85,7 @@ def check_network(where: str, kind: str, starts: bool, table: dict) -> None:
     """Raise ValueError for a field that is unknown, missing or wrong. starts: from weights that there are already."""
     check_table(f"{where}, network", known_fields(kind), table)
     for name in NEEDED.get(kind, ()):
-        if name not in table and (not starts or kind == "style"):
+        if name not in table and (not starts or kind in LORA_KINDS):
             raise ValueError(f"{where}, network lacks the field {name!r}.")
     counts = [len(table[name]) for name in ("channels", "attention") if name in table]
     if len(set(counts)) > 1:

@@ -16,9 +16,11 @@ from ..conditioning.text import TextEncoder, build_text_encoder, text_info, text
 from ..diffusion.denoiser import add_noise, training_target
 from ..diffusion.options import KNOBS, SamplingOptions
 from ..networks import STUNet, TemporalConfig, UNetConfig, freeze_spatial, inflate, text_to_image, widen_input
+from ..networks.inflation import TEMPORAL_PREFIX
 from .batches import trained_spans
 from .parametrize import low_rank_tensors, plain_state_dict, train_low_rank, train_new_columns
 from .recipe import SSR_KINDS, Stage
+from .source import ANY, Variety
 
 START_KINDS = ("t2i", "base", "ssr")  # of checkpoints that a stage can start from
 
@@ -64,31 +66,45 @@ class TextObjective(nn.Module):
 
 
 class DiffusionObjective(nn.Module):
-    """Stages a, b, c: mean squared error of the network's prediction on noised clips, text from the frozen encoder."""
+    """Stages a, b, c: mean squared error of the network's prediction on noised clips, text from the frozen encoder or,
+    where there is none, from the batch.
+    """
 
-    def __init__(self, stage: Stage, network: STUNet, encoder: TextEncoder, text_file: str, fps: float):
+    def __init__(
+        self,
+        stage: Stage,
+        network: STUNet,
+        encoder: TextEncoder | None,
+        text_file: str,
+        fps: float,
+        variety: Variety = ANY,
+    ):
         super().__init__()
-        self.stage, self.network, self.text_file, self.fps = stage, network, text_file, fps
-        require_fit(stage, network, encoder.dim)
-        self.t5 = encoder.model.eval().requires_grad_(False)
+        self.stage, self.network, self.text_file, self.fps, self.variety = stage, network, text_file, fps, variety
+        self.t5 = None
+        if encoder is not None:
+            require_fit(stage, network, encoder.dim)
+            self.t5 = encoder.model.eval().requires_grad_(False)
         self.prediction = stage.info.get("prediction", "v")
         if stage.kind in ("base", "ssr"):
             freeze_spatial(network)
-        if stage.tasks:
+        if stage.tasks and stage.kind == "base":
             train_new_columns(network.conv_in, 3 * network.config.patch**2)
         if stage.kind == "style":
             # Not the first layer: nets that hear <J, C, M> have a wider one, and core's LoRA loader cannot widen.
             train_low_rank(network, stage.network["rank"], without=("conv_in",))
+        if stage.kind == "motion":
+            train_low_rank(network, stage.network["rank"], within=TEMPORAL_PREFIX)
 
     def train(self, mode: bool = True):
         """The text encoder stays in eval mode: frozen, and without dropout."""
         super().train(mode)
-        self.t5.eval()
+        if self.t5 is not None:
+            self.t5.eval()
         return self
 
     def forward(self, batch):
-        with torch.no_grad():
-            text = self.t5(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
+        text = self.heard(batch)
         sigmas = self.stage.schedule.sigmas.to(text.device)
         sigma = sigmas[batch["timesteps"]]
         x = add_noise(batch["video"], batch["noise"], sigma)
@@ -111,10 +127,19 @@ class DiffusionObjective(nn.Module):
             error = error * min_snr_weight(sigma, self.stage.min_snr).view(-1, 1, 1, 1, 1)
         return error.mean()
 
+    @torch.no_grad()
+    def heard(self, batch) -> torch.Tensor:
+        """The captions (B, L, D), which the batch has where there is no text encoder."""
+        if self.t5 is None:
+            return batch["text"]
+        return self.t5(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
+
     def export(self, training: dict) -> tuple[dict, CheckpointInfo]:
         stage = self.stage
         kind = checkpoint_kind(stage)
-        frames, sides = trained_spans(stage) if kind in ("t2i", "base") else (None, None)  # an SSR sees windows, tiles
+        frames, sides = (
+            trained_spans(stage, self.variety) if kind in ("t2i", "base") else (None, None)
+        )  # an SSR sees windows, tiles
         defaults = SamplingOptions(**{name: value for name, value in stage.info.items() if name in KNOBS})
         info = CheckpointInfo(
             kind=kind,
@@ -133,15 +158,17 @@ class DiffusionObjective(nn.Module):
             trained_frames=frames,
             trained_sides=sides,
         )
+        if stage.kind == "motion":
+            info = replace(info, training={**info.training, "half": "temporal"})
         if kind == "style":  # half precision: it is a file to give away, and no stage starts from it
             tensors = {name: tensor.half() for name, tensor in low_rank_tensors(self.network).items()}
-            return tensors, replace(info, training={**training, "rank": stage.network["rank"]})
+            return tensors, replace(info, training={**info.training, "rank": stage.network["rank"]})
         return plain_state_dict(self.network), info
 
 
 def checkpoint_kind(stage: Stage) -> str:
     """The kind of checkpoint that a stage ends in."""
-    return "ssr" if stage.kind == "ssr_image" else stage.kind
+    return {"ssr_image": "ssr", "motion": "style"}.get(stage.kind, stage.kind)
 
 
 def require_fit(stage: Stage, network: STUNet, text_dim: int) -> None:
@@ -168,6 +195,8 @@ def build_network(stage: Stage, start: STUNet | None) -> STUNet:
     """
     if stage.kind == "style":
         return text_to_image(start)
+    if stage.kind == "motion":
+        return _video_network(stage, start)
     if stage.kind in ("base", "ssr"):
         if start.config.temporal is None:
             start = inflate(start, temporal_config(stage.network, len(start.config.levels)))
@@ -183,6 +212,14 @@ def build_network(stage: Stage, start: STUNet | None) -> STUNet:
     layers = fields.pop("layers", 1)
     levels = [{"channels": c, "layers": layers, "attention": a} for c, a in levels]
     return STUNet(UNetConfig.from_dict({"levels": levels, **fields}))
+
+
+def _video_network(stage: Stage, start: STUNet) -> STUNet:
+    if start.config.temporal is None:
+        raise ValueError("a motion is learned by the temporal half, and it starts from a network without one.")
+    if hears_condition(start.config.in_channels) and not stage.tasks:
+        raise ValueError("it starts from a conditional network; it needs the masks, 'tasks'.")
+    return start
 
 
 def temporal_config(fields: dict, levels: int) -> TemporalConfig:

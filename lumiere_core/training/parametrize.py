@@ -28,6 +28,9 @@ def train_new_columns(conv: nn.Conv2d, old: int) -> None:
     conv.parametrizations.weight.original1.requires_grad_(True)
 
 
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+
+
 class LowRankChange(nn.Module):
     """A frozen weight (out, in, ...) plus up @ down, (out, rank) and (rank, in * ...): LoRA (Hu et al. 2021).
 
@@ -45,11 +48,13 @@ class LowRankChange(nn.Module):
         return weight + (self.up @ self.down).reshape(weight.shape)
 
 
-def train_low_rank(network: nn.Module, rank: int, without: tuple[str, ...] = ()) -> None:
-    """Freeze the network; every Linear and Conv2d but those named in `without` gets a change of this rank to train."""
+def train_low_rank(network: nn.Module, rank: int, without: tuple[str, ...] = (), within: str = "") -> None:
+    """Freeze the network; every Linear and convolution whose name begins with `within`, but those named in `without`,
+    gets a change of this rank to train.
+    """
     network.requires_grad_(False)
     for name, module in list(network.named_modules()):
-        if isinstance(module, nn.Linear | nn.Conv2d) and name not in without:
+        if isinstance(module, LAYERS) and name.startswith(within) and name not in without:
             parametrize.register_parametrization(module, "weight", LowRankChange(module.weight, rank))
 
 

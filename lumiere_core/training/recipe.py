@@ -16,7 +16,7 @@ from .masks import TASKS
 from .network_tables import check_network
 from .values import Above, Below, FileStem, Items, Weights, check_table
 
-STAGE_KINDS = ("text", "t2i", "base", "style", "ssr_image", "ssr")
+STAGE_KINDS = ("text", "t2i", "base", "style", "ssr_image", "ssr", "motion")
 SSR_KINDS = ("ssr_image", "ssr")
 OPTIMIZERS = ("adamw", "muon")
 CHECKPOINT_SUFFIX = ".safetensors"
@@ -64,9 +64,10 @@ class Stage:
 
     name: file stem of what it writes. kind: text, t2i (stills), base (inflated t2i: the temporal half only, and where
     there are `tasks` the new input channels of <J, C, M>), style (a LoRA of the text-to-image half of its start, from a
-    folder of images), ssr_image, ssr (inflated ssr_image, temporal half only). start: stage whose weights it starts
-    from, or a .safetensors file.
-    network: T5Config or UNetConfig fields; for base and ssr the TemporalConfig fields; for style the LoRA's rank.
+    folder of images), ssr_image, ssr (inflated ssr_image, temporal half only), motion (a LoRA of the temporal half of
+    its start, from a few clips). start: stage whose weights it starts from, or a .safetensors file.
+    network: T5Config or UNetConfig fields; for base and ssr the TemporalConfig fields; for style and motion the rank of
+    the LoRA.
     info: sampling defaults. images: folder that a style stage learns from. caption: of the images without a text file.
     character: what captions call the one thing that the images are cut-outs of; they are put into the world's scenes
     then. world_share: of those scenes, how many are the world's own, so that its objects are not forgotten.
@@ -77,7 +78,10 @@ class Stage:
     last `decay` of the steps. Captions are dropped with text_dropout (Imagen: 10 %). timestep_bias: training timesteps
     are drawn as timesteps * u ** (1 / timestep_bias) with u even in 0..1; above 1 the noisy ones, which decide where
     things are and how they move, come more often. min_snr: gamma of min-SNR weighting (Hang et al. 2023), None = even
-    in v. optimizer: adamw, or muon (matrices by torch.optim.Muon, the rest by AdamW).
+    in v. optimizer: adamw, or muon (matrices by torch.optim.Muon, the rest by AdamW). fps: frames a
+    second that a user's own videos are brought to; None = as the file that the stage starts from, or 16.
+    validate_every: after so many steps the log says the loss on clips that are not trained on; of a user's videos,
+    every tenth.
     """
 
     name: Name
@@ -108,6 +112,8 @@ class Stage:
     caption: str = ""
     character: str | None = None
     world_share: Annotated[float, Below(0, 1)] = 0.0
+    fps: Annotated[float, Above(0, 1000)] | None = None
+    validate_every: Count | None = None
 
     def __post_init__(self):
         check_stage(self)
@@ -217,7 +223,7 @@ def _check_phase(where: str, phase: Phase) -> None:
 
 def _check_kind(where: str, stage: Stage) -> None:
     """Fields that a kind of stage needs, and those that only some kinds have."""
-    if stage.kind in ("base", "style", "ssr") and stage.start is None:
+    if stage.kind in ("base", "style", "ssr", "motion") and stage.start is None:
         raise ValueError(f"{where} builds upon another stage; name it in 'start'.")
     if stage.kind == "text" and stage.start is not None:
         raise ValueError(f"{where}: a text encoder starts from nothing; leave 'start' out.")
@@ -226,8 +232,8 @@ def _check_kind(where: str, stage: Stage) -> None:
     for name in ("images", "character"):
         if stage.kind != "style" and getattr(stage, name) is not None:
             raise ValueError(f"{where}: {name} is for stages of kind style; this is {stage.kind}.")
-    if stage.tasks and stage.kind != "base":
-        raise ValueError(f"{where}: tasks are for stages of kind base; this is {stage.kind}.")
+    if stage.tasks and stage.kind not in ("base", "motion"):
+        raise ValueError(f"{where}: tasks are for stages of kind base and motion; this is {stage.kind}.")
 
 
 def _check_data(where: str, stage: Stage) -> None:

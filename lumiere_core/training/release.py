@@ -10,7 +10,7 @@ import torch
 from ..checkpoints.format import load_checkpoint, save_checkpoint
 from .recipe import Recipe
 
-RELEASED_KINDS = ("text", "base", "conditional", "style", "ssr")
+RELEASED_KINDS = ("text", "base", "conditional", "style", "motion", "ssr")
 
 
 def release(recipe: Recipe, folder: str | Path) -> list[Path]:

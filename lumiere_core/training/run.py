@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..checkpoints.format import load_stunet, save_checkpoint
 from ..conditioning.text import load_text_encoder
 from ..runtime.outputs import remove_half_written
 from .batches import StageBatches, stage_batches
+from .caption_cache import CaptionCache
 from .engine import Engine
 from .files import StageFiles, start_file, text_file
 from .folder_lock import sole_use
@@ -26,10 +28,12 @@ from .optimizer import NamedOptimizer
 from .preflight import check_stages
 from .recipe import Recipe, Stage
 from .settings import Settings, require_same, save_settings, stage_settings
-from .source import ClipSource
+from .source import ClipSource, RecordedSource, variety_of
 from .state import State, load_state, save_state
 
 LOG_STEPS = 20  # the log holds the mean loss of so many
+DROPOUT_STRIDE = 10**9  # between the seeds of two processes; no stage has as many steps
+VALIDATION_BATCHES = 4
 EMA_WARMUP = 10  # the average forgets the first steps: decay is at most (1 + step) / (EMA_WARMUP + step)
 
 
@@ -58,14 +62,16 @@ def train(
     """
     folder = Path(folder)
     chosen = chosen_stages(recipe, stages)
-    Engine(device, precision)  # there is one, or nothing is begun
+    engine = Engine(device, precision)  # there is one, or nothing is begun
     if workers < 0:
         raise ValueError(f"training: workers must be at least 0; got {workers}.")
     with sole_use(folder):
         unfinished = check_stages(recipe, chosen, folder, sources)
+        engine.processes.wait_for_everyone()  # all have seen the same files
         for stage in chosen:
-            for file in StageFiles.of(folder, stage.name):
-                remove_half_written(file)
+            if engine.is_main:
+                for file in StageFiles.of(folder, stage.name):
+                    remove_half_written(file)
             if stage.name in unfinished:
                 source = unfinished.pop(stage.name)
                 run = StageRun(recipe, stage, folder, source, device, precision, compile, workers)
@@ -97,7 +103,7 @@ class StageRun:
         self.files = StageFiles.of(folder, stage.name)
         torch.manual_seed(recipe.seed)
         self.engine = Engine(device, precision)
-        self.objective, self.tokenize = build_objective(recipe, stage, folder, source)
+        self.objective, self.tokenize = build_objective(recipe, stage, folder, source, self.engine)
         self.objective.to(self.engine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.parameters = trainable(self.objective)
         self.optimizer = NamedOptimizer(stage.optimizer, self.parameters, stage.weight_decay)
@@ -118,18 +124,21 @@ class StageRun:
 
     def train(self, save_every_seconds: float) -> None:
         stage, saved = self.stage, time.monotonic()
-        steps = range(self.step, stage.steps)
+        steps, main = range(self.step, stage.steps), self.engine.is_main
         loader = DataLoader(self.batches(), batch_size=None, sampler=steps, num_workers=self.workers)
-        bar = tqdm(loader, initial=self.step, total=stage.steps, desc=stage.name, dynamic_ncols=True)
+        bar = tqdm(loader, initial=self.step, total=stage.steps, desc=stage.name, dynamic_ncols=True, disable=not main)
         losses: list[float] = []
         for batch in bar:
             entry = self.train_step(batch)
             losses.append(entry["loss"])
-            if self.step % LOG_STEPS == 0 or self.step == stage.steps:
+            checked = stage.validate_every is not None and self.step % stage.validate_every == 0
+            if checked:
+                entry["validation"] = self.validate()
+            if checked or self.step % LOG_STEPS == 0 or self.step == stage.steps:
                 mean = sum(losses) / len(losses)
                 losses.clear()
                 bar.set_postfix(loss=f"{mean:.4f}")
-                if self.engine.is_main:
+                if main:
                     append_entry(self.files.log, entry | {"loss": mean})
             if time.monotonic() - saved > save_every_seconds:
                 self.save()
@@ -137,28 +146,54 @@ class StageRun:
         self.finish()
 
     def batches(self) -> StageBatches:
-        """Item i is the batch of step i."""
-        return stage_batches(self.stage, self.tokenize, self.recipe.seed, self.source)
+        """Item i is this process's share of the batch of step i."""
+        return stage_batches(self.stage, self.tokenize, self.recipe.seed, self.source, self.engine.share)
 
     def train_step(self, batch: dict) -> dict:
         """One optimizer step; returns the log entry."""
         batch = {name: x.to(self.engine.device) for name, x in batch.items()}
+        weight = batch.pop("weight", 1.0)
         self.model.train()
-        torch.manual_seed(self.recipe.seed + self.step)  # for dropout: a resumed run draws what the whole run drew
+        # For dropout: a resumed run draws what the whole run drew, and each process its own.
+        torch.manual_seed(self.recipe.seed + self.step + DROPOUT_STRIDE * self.engine.share.rank)
         with self.engine.autocast():
-            loss = self.model(batch)
+            loss = self.model(batch) * weight
         self.engine.processes.backward(loss)
         self.engine.processes.clip_grad_norm_(self.parameters.values(), self.stage.clip_norm)
         self.optimizer.step(self.stage.learning_rate * learning_rate_factor(self.stage, self.step))
         self.step += 1
         self.update_average()
-        loss = loss.item()
+        loss = self.engine.mean(loss)
         if loss != loss:
             raise ValueError(
                 f"training {self.stage.name}: the loss is NaN at step {self.step}. Lower learning_rate, and delete "
                 f"{self.files.state} if it is there, to start the stage again."
             )
         return {"step": self.step, "loss": loss, "time": round(time.time(), 1)}
+
+    @cached_property
+    def held_out(self) -> list[dict]:
+        """The batches that the training is validated on, the same every time: of its last phase, without variation."""
+        last = replace(self.stage.phases[-1], steps=VALIDATION_BATCHES, vary=0.0)
+        stage, seed = replace(self.stage, phases=(last,), text_dropout=0.0), self.recipe.seed + 1
+        source = self.source.held_out() if isinstance(self.source, RecordedSource) else self.source
+        dataset = stage_batches(stage, self.tokenize, seed, source, self.engine.share)
+        return [dataset[i] for i in range(VALIDATION_BATCHES)]
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Mean loss of the averaged weights on the held-out batches."""
+        live = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.set_parameters(self.average)
+        self.objective.eval()
+        losses = []
+        for batch in self.held_out:
+            batch = {name: x.to(self.engine.device) for name, x in batch.items()}
+            weight = batch.pop("weight", 1.0)
+            with self.engine.autocast():
+                losses.append(self.engine.mean(self.objective(batch) * weight))
+        self.set_parameters(live)
+        return sum(losses) / len(losses)
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -222,16 +257,31 @@ class StageRun:
         return record | self.source.record()
 
 
-def build_objective(recipe: Recipe, stage: Stage, folder: Path, source: ClipSource):
-    """The module to train and the tokenizer call; earlier stages' files are read from `folder`."""
+def build_objective(recipe: Recipe, stage: Stage, folder: Path, source: ClipSource, engine: Engine | None = None):
+    """The module to train and the tokenizer call; earlier stages' files are read from `folder`.
+
+    Captions that can be listed are encoded beforehand, by all processes together; the encoder is not kept then.
+    """
     if stage.kind == "text":
         objective = TextObjective(stage, source.label_classes)
         return objective, objective.encoder.tokenize
     text, start = text_file(recipe, folder), start_file(stage, folder)
-    encoder = load_text_encoder(text)
+    cache = encoder = None
+    if engine is not None and isinstance(source, RecordedSource):
+        cache = encode_captions(source, folder, text, engine)
+    else:
+        encoder = load_text_encoder(text)
     network = build_network(stage, start and load_stunet(start, START_KINDS)[1])
-    objective = DiffusionObjective(stage, network, encoder, text.name, source.fps)
-    return objective, encoder.tokenize
+    objective = DiffusionObjective(stage, network, encoder, text.name, source.fps, variety_of(source))
+    return objective, cache or encoder.tokenize
+
+
+def encode_captions(source: RecordedSource, folder: Path, text: Path, engine: Engine) -> CaptionCache:
+    """All captions of a source, and the empty one."""
+    cache, (rank, ranks) = CaptionCache(folder, text), engine.share
+    cache.fill(["", *source.all_captions()][rank::ranks], engine.device)
+    engine.processes.wait_for_everyone()
+    return cache
 
 
 def learning_rate_factor(stage: Stage, step: int) -> float:

@@ -36,6 +36,7 @@ def stage_fields(recipe: Recipe, stage: Stage) -> dict[str, Any]:
     fields = {"seed": recipe.seed, **dataclasses.asdict(stage)}
     for name in ("name", "images", *(["start"] if stage.starts_from_file else [])):
         del fields[name]
+    fields["validates"] = fields.pop("validate_every") is not None  # how often does not change what is learned
     for name in ("tasks", "motions"):
         fields[name] = list(fields[name].items())
     return json.loads(json.dumps(fields))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+
+SHAPES = ((1.0, 1.0), (0.75, 1.3125), (1.3125, 0.75), (0.875, 1.125), (1.125, 0.875))
 
 
 class Crop(NamedTuple):
@@ -22,6 +24,8 @@ class Crop(NamedTuple):
 class Request(NamedTuple):
     """What a step asks for. clips: how many. frames: of each; `excerpt_of`: where given, they are a run of frames out
     of a clip of that many, else the whole clip. height, width: of a whole frame. moving: captions may speak of motion.
+    own: which of the clips are to be made, in a training of several processes; all are drawn, so that each process
+    draws the same.
     """
 
     clips: int
@@ -31,6 +35,12 @@ class Request(NamedTuple):
     excerpt_of: int | None = None
     crop: Crop | None = None
     moving: bool = True
+    own: slice = slice(None)
+
+    @property
+    def made(self) -> int:
+        """How many clips are to be made."""
+        return len(range(self.clips)[self.own])
 
 
 class Place(NamedTuple):
@@ -50,6 +60,19 @@ class Clips(NamedTuple):
     captions: Sequence[str]
     video: torch.Tensor
     places: Sequence[Sequence[Place]] = ()
+
+
+class Variety(NamedTuple):
+    """What varied steps draw from, evenly.
+
+    shapes: sides of about equal area, (height, width) in units of the stage's size.
+    """
+
+    lengths: Sequence[int] = (8, 16, 24, 40, 56, 80, 120, 160)
+    shapes: Sequence[tuple[float, float]] = SHAPES
+
+
+ANY = Variety()  # users ask for any length and shape
 
 
 class LabelledCaption(NamedTuple):
@@ -81,3 +104,23 @@ class CaptionSource(ClipSource, Protocol):
     label_classes: Mapping[str, tuple[str, ...]]
 
     def captions(self, count: int, rng: np.random.Generator) -> list[LabelledCaption]: ...
+
+
+@runtime_checkable
+class RecordedSource(ClipSource, Protocol):
+    """A source of clips that there are already: only so long, of some shapes, and with captions that can be listed."""
+
+    variety: Variety
+
+    def held_out(self) -> RecordedSource:
+        """What is not trained on, for a stage that validates."""
+        ...
+
+    def all_captions(self) -> Sequence[str]:
+        """Each once."""
+        ...
+
+
+def variety_of(source: ClipSource) -> Variety:
+    """What varied steps draw from: clips that are made for the request can have any length and shape."""
+    return source.variety if isinstance(source, RecordedSource) else ANY

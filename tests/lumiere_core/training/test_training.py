@@ -19,7 +19,6 @@ from lumiere_video.lumiere_core.conditioning.text import load_text_encoder
 from lumiere_video.lumiere_core.training import load_recipe, train
 from lumiere_video.lumiere_core.training.batches import (
     LENGTHS,
-    SHAPES,
     ClipBatches,
     StageBatches,
     stage_batches,
@@ -31,7 +30,7 @@ from lumiere_video.lumiere_core.training.objectives import DiffusionObjective, b
 from lumiere_video.lumiere_core.training.optimizer import BETAS, NamedOptimizer
 from lumiere_video.lumiere_core.training.recipe import Phase, Recipe
 from lumiere_video.lumiere_core.training.run import StageRun, build_objective, learning_rate_factor
-from lumiere_video.lumiere_core.training.source import Crop, Request
+from lumiere_video.lumiere_core.training.source import SHAPES, Crop, Request
 from lumiere_video.world import source
 from lumiere_video.world.cast import drawn_shapes
 from lumiere_video.world.motions import CLIP_SECONDS, Motion
