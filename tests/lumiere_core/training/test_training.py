@@ -848,7 +848,7 @@ def test_the_shipped_recipe():
         (
             'kind = "t2i"',
             'kind = "t2i"\ntasks = {box = 1}',
-            "stage 't2i': tasks are for stages of kind base; this is t2i",
+            "stage 't2i': tasks are for stages of kind base and motion; this is t2i",
         ),
         ('kind = "t2i"', 'kind = "t2i"\nmin_snr = 0', "stage 't2i': min_snr must be a number above 0.*; got 0"),
         ("shift = 2.0", "wings = 2", "stage 't2i', schedule has the unknown field 'wings'"),
