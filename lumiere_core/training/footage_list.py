@@ -95,7 +95,7 @@ def _json_rows(table: Path) -> Iterable[dict]:
 
 def _parquet_rows(table: Path) -> Iterable[dict]:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import ArrowException, parquet  # pyright: ignore[reportMissingImports]  only where it is there
     except ModuleNotFoundError as error:
         raise ValueError(
             f"{table}: to read a parquet table, pyarrow is needed: pip install pyarrow. Or save it as .csv or .jsonl."
