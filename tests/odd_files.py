@@ -41,6 +41,22 @@ def encoded(path, frames, codec="libx264", pixels="yuv420p", fps=10, transfer=No
     return path
 
 
+def plainly_encoded(path, height, width, pixels, level=200):
+    """A grey video, uncompressed, of any size: FFmpeg's own way to its pixels reads beyond the edge of small frames."""
+    like = av.VideoFrame.from_ndarray(plain(64, 64, 1, level)[0], format="rgb24").reformat(format=pixels)
+    frame = av.VideoFrame(width, height, pixels)
+    for plane, model in zip(frame.planes, like.planes, strict=True):
+        sample = bytes(model)[: 2 if pixels.endswith("le") else 1]
+        plane.update(sample * (plane.buffer_size // len(sample)))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("rawvideo", rate=10)
+        stream.height, stream.width, stream.pix_fmt = height, width, pixels
+        for _ in range(2):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 def plain(height, width, frames=2, level=200):
     return np.full((frames, height, width, 3), level, np.uint8)
 

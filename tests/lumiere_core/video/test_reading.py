@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from odd_files import HEIGHT, RAMP, WIDTH, encoded, plain, png, png16, turned
+from odd_files import HEIGHT, RAMP, WIDTH, encoded, plain, plainly_encoded, png, png16, turned
 from PIL import Image, ImageOps
 
 from lumiere_video.lumiere_core.conditioning.fitting import fit_video, shrink_to_cover
@@ -77,7 +77,7 @@ def test_videos_stand_as_the_phone_was_held(tmp_path, degrees):
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p", "yuv420p10le"])
 @pytest.mark.parametrize(("height", "width"), [(50, 62), (33, 17), (6, 8), (7, 100), (6, 34), (2, 64), (1, 1)])
 def test_videos_of_any_size_keep_their_edges(tmp_path, height, width, pixels):
-    path = encoded(tmp_path / "a.nut", plain(height, width), "rawvideo", pixels)
+    path = plainly_encoded(tmp_path / "a.nut", height, width, pixels)
     frames, _ = read_video(path)
     assert frames.shape == (2, height, width, 3)
     assert (frames - 200 / 255).abs().max() < 0.01
