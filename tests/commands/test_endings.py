@@ -14,7 +14,9 @@ from lumiere_video.commands.signals import heard_signals
 
 # A command that writes a file, and a folder, for as long as nothing ends it.
 WRITING = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may be deaf to it
 from lumiere_video.commands import info, main
 from lumiere_video.lumiere_core.runtime.outputs import atomic_path
 from lumiere_video.lumiere_core.video import frame_folder
