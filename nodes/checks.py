@@ -11,6 +11,7 @@ import torch
 from ..lumiere_core.checkpoints.format import CheckpointInfo
 from ..lumiere_core.conditioning.given import Condition
 from ..lumiere_core.conditioning.vocabulary import Vocabulary
+from ..lumiere_core.diffusion.options import SamplingOptions
 from ..lumiere_core.runtime.notices import warn
 from ..lumiere_core.style import taught_character
 
@@ -31,6 +32,11 @@ def named(node: str):
 def chosen(value: int, automatic: int) -> int | None:
     """A widget's value; None, the checkpoint's own, where it stands at `automatic`."""
     return None if value == automatic else value
+
+
+def sampling_options(cfg: float, window: int, overlap: int, **others) -> SamplingOptions:
+    """The values of a sampler's widgets (`inputs.sampling`, `inputs.windows`), as the rest of the pack knows them."""
+    return SamplingOptions(guidance=cfg, window=chosen(window, 0), overlap=chosen(overlap, -1), **others)
 
 
 def frames_of_images(images: torch.Tensor, name: str = "images") -> torch.Tensor:

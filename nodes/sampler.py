@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from ..lumiere_core.diffusion.options import LONGEST_CLIP, SamplingOptions
+from ..lumiere_core.diffusion.options import LONGEST_CLIP
 from ..lumiere_core.runtime.notices import warn
 from ..lumiere_core.sampling import plan_sampling, warn_of_untrained
 from ..lumiere_core.video.tensors import video_to_frames
 from . import host, inputs
-from .checks import check_conditioning, chosen, video_of_latent
+from .checks import check_conditioning, sampling_options, video_of_latent
 from .host import io
 from .loaders import BASE_KINDS
 from .running import running
@@ -87,15 +87,8 @@ class STUNetSampler(io.ComfyNode):
         plan = plan_sampling(
             info,
             *_size(info, start, frames, width, height),
-            SamplingOptions(
-                steps=steps,
-                guidance=cfg,
-                sampler=sampler,
-                scheduler=scheduler,
-                window=chosen(window, 0),
-                overlap=chosen(overlap, -1),
-                fuse=fuse,
-                loop=loop,
+            sampling_options(
+                cfg, window, overlap, steps=steps, sampler=sampler, scheduler=scheduler, fuse=fuse, loop=loop
             ),
             denoise,
         )

@@ -12,7 +12,17 @@ from ..lumiere_core.runtime.notices import warn
 from ..lumiere_core.sampling import SamplingPlan, plan_sampling, super_resolve
 from ..lumiere_core.video.tensors import frames_to_video, video_to_frames
 from . import host, inputs
-from .checks import GIVEN, check_conditioning, chosen, frames_of_images, known_pixels, named, one_text, with_values
+from .checks import (
+    GIVEN,
+    check_conditioning,
+    chosen,
+    frames_of_images,
+    known_pixels,
+    named,
+    one_text,
+    sampling_options,
+    with_values,
+)
 from .host import io
 from .loaders import SSR_KINDS
 from .masks import change_mask
@@ -119,7 +129,8 @@ class TemporalMultiDiffusionSSR(io.ComfyNode):
         low_res = frames_to_video(frames_of_images(images))
         frames, height, width = low_res.shape[2:]
         options = _options(
-            steps, cfg, sampler, scheduler, window, overlap, fuse, loop, noise_level, tile, tile_overlap
+            noise_level, tile, tile_overlap=tile_overlap, steps=steps, cfg=cfg, sampler=sampler, scheduler=scheduler,
+            window=window, overlap=overlap, fuse=fuse, loop=loop,
         )  # fmt: skip
         plan = plan_sampling(info, frames, (height * info.scale, width * info.scale), options)
         text, without = one_text(positive, "positive"), one_text(negative, "negative")
@@ -144,23 +155,8 @@ def _noise_level():
     return inputs.knob("noise_level", -1, "-1 is the checkpoint's own.", advanced=True)
 
 
-def _options(
-    steps, cfg, sampler, scheduler, window, overlap, fuse, loop, noise_level, tile, tile_overlap
-) -> SamplingOptions:  # fmt: skip
-    """The widgets' values, as the rest of the pack knows them."""
-    return SamplingOptions(
-        steps=steps,
-        guidance=cfg,
-        sampler=sampler,
-        scheduler=scheduler,
-        window=chosen(window, 0),
-        overlap=chosen(overlap, -1),
-        fuse=fuse,
-        loop=loop,
-        noise_level=chosen(noise_level, -1),
-        tile=chosen(tile, 0),
-        tile_overlap=tile_overlap,
-    )
+def _options(noise_level: int, tile: int, **widgets) -> SamplingOptions:
+    return sampling_options(noise_level=chosen(noise_level, -1), tile=chosen(tile, 0), **widgets)
 
 
 def _checked_info(model, positive: list, negative: list) -> CheckpointInfo:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runtime.records import shown
+from ..runtime.records import read_table, shown
 from .diffusers_config import SUPPORTED
 from .streaming import StoredTensor, stored_tensors
 
@@ -61,16 +60,6 @@ def find_unet(path: Path, variant: str | None = None) -> SavedUNet:
         tensors=_tensors(weights),
         pipeline=pipeline,
     )
-
-
-def read_table(file: Path) -> dict[str, Any]:
-    try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not a JSON file ({error}).") from error
-    if not isinstance(table, dict):
-        raise ValueError(f"{file}: must be a table of fields; got {shown(table)}.")
-    return table
 
 
 def _no_config(path: Path, folder: Path) -> str:

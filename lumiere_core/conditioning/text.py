@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from ..checkpoints.format import CheckpointInfo, check_tensors, load_checkpoint, load_exactly, require_kind
 from ..checkpoints.metadata import BYTE_LEVEL, IF_TEXT_TOKENS, T5_FIELDS
 from ..runtime.notices import warn
-from ..runtime.records import check_values, is_text, shown
+from ..runtime.records import check_values, is_text, read_table, shown
 from .prompts import plain, weighted_parts
 
 NOT_WHOLE = "not a whole T5 folder with .safetensors weights"
@@ -164,13 +163,7 @@ def _read_table(path: Path, file: Path) -> dict:
         raise ValueError(
             f"{path}: a T5 folder needs {file.name}; it is not there. Give a folder saved by transformers."
         )
-    try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not a JSON file ({error}).") from error
-    if not isinstance(table, dict):
-        raise ValueError(f"{file}: must be a table of fields; got {shown(table)}.")
-    return table
+    return read_table(file)
 
 
 def _t5_config(path: Path, fields: dict):

@@ -7,10 +7,12 @@ X | None, and with `Annotated` a Range or a Choice.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from reprlib import Repr
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -153,3 +155,14 @@ def _built(hint: Any, value: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, Record) and not isinstance(value, hint):
         return hint.from_dict(value)
     return value
+
+
+def read_table(file: Path) -> dict[str, Any]:
+    """A JSON file that is one table. Raises ValueError for another."""
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not a JSON file ({error}).") from error
+    if not isinstance(table, dict):
+        raise ValueError(f"{file}: must be a table of fields; got {shown(table)}.")
+    return table
