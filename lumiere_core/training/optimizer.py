@@ -5,19 +5,20 @@ from __future__ import annotations
 import torch
 import torch.nn as nn
 
+from .muon import Muon
+
 BETAS = (0.9, 0.99)
 ADAMW_MOMENTS, MUON_MOMENTS = ("exp_avg", "exp_avg_sq"), ("momentum_buffer",)
 ENDS = ("conv_in", "conv_out", "shared", "embed_tokens")  # first and last layers: no matrices between features
 
 
 class NamedOptimizer:
-    """kind: adamw or muon (Jordan et al. 2024, torch.optim.Muon with AdamW's step size; convolutions flattened).
+    """kind: adamw or muon (Jordan et al. 2024, with AdamW's step size; convolutions flattened).
 
     parameters: by name, of a network in its final memory format: Muon's matrices are views of them.
     """
 
     def __init__(self, kind: str, parameters: dict[str, nn.Parameter], weight_decay: float):
-        require_optimizer(kind)
         matrices = {name: p for name, p in parameters.items() if kind == "muon" and _is_matrix(name, p)}
         self.matrices = {name: (p, nn.Parameter(as_matrix(p.data))) for name, p in matrices.items()}
         self.vectors = {name: p for name, p in parameters.items() if name not in matrices}
@@ -26,7 +27,7 @@ class NamedOptimizer:
             self.parts.append(torch.optim.AdamW(self.vectors.values(), betas=BETAS, weight_decay=weight_decay))
         if self.matrices:
             views = [view for _, view in self.matrices.values()]
-            self.parts.append(torch.optim.Muon(views, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+            self.parts.append(Muon(views, weight_decay=weight_decay))
 
     def step(self, learning_rate: float) -> None:
         """One step from the parameters' gradients, which are dropped."""
@@ -89,9 +90,3 @@ def _is_matrix(name: str, parameter: nn.Parameter) -> bool:
 def _format(parameter: torch.Tensor) -> torch.memory_format:
     contiguous = parameter.is_contiguous() or parameter.ndim != 4
     return torch.contiguous_format if contiguous else torch.channels_last
-
-
-def require_optimizer(kind: str) -> None:
-    """Raise ValueError for one that this torch has not."""
-    if kind == "muon" and not hasattr(torch.optim, "Muon"):
-        raise ValueError(f"training: optimizer muon needs torch 2.9 or newer; this is {torch.__version__}. Use adamw.")

@@ -16,7 +16,6 @@ from ..networks import STUNet, UNetConfig
 from ..runtime.memory import GIB, available_bytes
 from .files import StageFiles, start_file, text_file
 from .objectives import START_KINDS, build_network, checkpoint_kind, require_fit
-from .optimizer import require_optimizer
 from .recipe import SSR_KINDS, Recipe, Stage
 from .settings import Settings, require_same, stage_fields, stage_settings
 from .source import ClipSource
@@ -43,7 +42,6 @@ def check_stages(
             require_kind(load_info(files.weights), (checkpoint_kind(stage),), files.weights)
             require_same(files.settings, Settings(stage_fields(recipe, stage), {}), files.weights, None)
             continue
-        require_optimizer(stage.optimizer)
         found[stage.name] = sources(stage)
         outlines[stage.name] = _outline(recipe, stage, folder, outlines)
         if files.state.is_file():

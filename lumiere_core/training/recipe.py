@@ -78,7 +78,7 @@ class Stage:
     last `decay` of the steps. Captions are dropped with text_dropout (Imagen: 10 %). timestep_bias: training timesteps
     are drawn as timesteps * u ** (1 / timestep_bias) with u even in 0..1; above 1 the noisy ones, which decide where
     things are and how they move, come more often. min_snr: gamma of min-SNR weighting (Hang et al. 2023), None = even
-    in v. optimizer: adamw, or muon (matrices by torch.optim.Muon, the rest by AdamW). fps: frames a
+    in v. optimizer: adamw, or muon (matrices by Muon, the rest by AdamW). fps: frames a
     second that a user's own videos are brought to; None = as the file that the stage starts from, or 16.
     validate_every: after so many steps the log says the loss on clips that are not trained on; of a user's videos,
     every tenth.

@@ -172,9 +172,6 @@ def write_recipe(path, text: str = MICRO):
     return file
 
 
-needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
-
-
 @pytest.fixture
 def engine():
     pytest.importorskip("accelerate", reason="training needs accelerate: pip install lumiere-video[train]")
@@ -299,7 +296,7 @@ def test_a_finished_stage_is_not_trained_again(finished, recipe, tmp_path, monke
     assert [path.stem for path in run(recipe, tmp_path)] == STAGES
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=[needs_muon, pytest.mark.slow])])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=pytest.mark.slow)])
 def test_loss_falls(finished, recipe, tmp_path, monkeypatch, optimizer):
     """On one batch, which a few steps learn by heart."""
     borrow(finished, tmp_path, "text")
@@ -347,7 +344,7 @@ def test_a_killed_run_resumes_bit_for_bit(finished, recipe, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=needs_muon)])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("stage", ["t2i", "conditional"])
 def test_every_optimizer_resumes_bit_for_bit(finished, recipe, tmp_path, monkeypatch, stage, optimizer):
     table = dataclasses.replace(recipe.stage(stage), optimizer=optimizer)
@@ -366,7 +363,6 @@ def test_every_optimizer_resumes_bit_for_bit(finished, recipe, tmp_path, monkeyp
     assert any(not torch.equal(saved[name], other[name]) for name in saved) == (optimizer == "muon")
 
 
-@needs_muon
 def test_a_state_of_another_optimizer_is_refused(finished, recipe, tmp_path):
     borrow(finished, tmp_path, "text")
     state = stage_run(recipe, "t2i", tmp_path)
@@ -618,7 +614,7 @@ def gradients(parameters, seed):
     return {name: torch.randn(p.shape, generator=generator) for name, p in parameters.items()}
 
 
-@needs_muon
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
 @pytest.mark.parametrize("gradient_format", [torch.contiguous_format, torch.channels_last])
 def test_muon_steps_are_those_of_torch_on_flattened_matrices(gradient_format):
     """In place, in the memory of weights that lie channels last, whatever the gradients' own format."""
@@ -647,8 +643,8 @@ def test_muon_steps_are_those_of_torch_on_flattened_matrices(gradient_format):
     assert {name: p.data_ptr() for name, p in parameters.items()} == places
     assert (parameters["conv.weight"] - before).abs().max() > 0.05
     for name, parameter in parameters.items():
-        if name in flat:
-            assert torch.equal(as_rows(parameter.detach()), flat[name]), name
+        if name in flat:  # theirs is rounded to bfloat16 at each of its 15 products
+            assert torch.allclose(as_rows(parameter.detach()), flat[name], atol=0.002), name
         else:
             assert torch.equal(parameter, rest[name]), name
 
@@ -668,7 +664,7 @@ def test_adamw_is_torch_s(recipe):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.mark.parametrize("kind", ["adamw", pytest.param("muon", marks=needs_muon)])
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_the_state_of_an_optimizer_is_named_and_comes_back(kind):
     parameters = parts()
     optimizer = NamedOptimizer(kind, parameters, 0.01)
@@ -688,12 +684,6 @@ def test_the_state_of_an_optimizer_is_named_and_comes_back(kind):
     step(optimizer, parameters, 1)
     step(again, copies, 1)
     assert all(torch.equal(parameters[name], copies[name]) for name in parameters)
-
-
-def test_an_old_torch_has_no_muon(monkeypatch):
-    monkeypatch.delattr(torch.optim, "Muon", raising=False)
-    with pytest.raises(ValueError, match="optimizer muon needs torch 2.9 or newer; this is .* Use adamw"):
-        NamedOptimizer("muon", parts(), 0.0)
 
 
 # Parts
