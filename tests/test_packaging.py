@@ -163,6 +163,17 @@ def test_importing_is_cheap(what):
     assert not {"transformers", "av", "cv2", "diffusers", "accelerate"} & set(modules)
 
 
+def test_loading_the_bundled_networks_imports_nothing_heavy():
+    """Not transformers, and not torch's compiler, which drawing random numbers on the meta device imports."""
+    code = (
+        "import sys; from lumiere_video.lumiere_core import LumierePipeline;"
+        "LumierePipeline.load(device='cpu').base.encoder.encode(['a red circle', '']);"
+        "print(*{'transformers', 'torch._dynamo', 'sympy', 'av', 'cv2'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
+
+
 def test_lazy_names_are_there():
     import lumiere_video.lumiere_core as core
 

@@ -1,4 +1,4 @@
-"""Text to conditioning: one wrapper over transformers' T5 encoder, for the bundled tiny one and for T5 v1.1-XXL."""
+"""Text to conditioning: one wrapper over T5 encoders, the bundled tiny one and, by transformers, T5 v1.1-XXL."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..checkpoints.format import CheckpointInfo, check_tensors, load_checkpoint, load_exactly, require_kind
-from ..checkpoints.metadata import BYTE_LEVEL, IF_TEXT_TOKENS, T5_FIELDS
+from ..checkpoints.metadata import BYTE_LEVEL, IF_TEXT_TOKENS, T5_FIELDS, T5Shape
 from ..runtime.notices import warn
 from ..runtime.records import check_values, is_text, read_table, shown
+from .byte_level import ByteTokenizer
 from .prompts import plain, weighted_parts
+from .t5 import T5Encoder
 
 NOT_WHOLE = "not a whole T5 folder with .safetensors weights"
 EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight")  # one tensor under two names
@@ -69,7 +71,7 @@ class TextEncoder:
         return self.tokenizer.pad_token_id
 
     def _heard(self, ids: torch.Tensor) -> torch.Tensor:
-        ids = ids.to(self.model.device)
+        ids = ids.to(next(self.model.parameters()).device)
         return self.model(input_ids=ids, attention_mask=(ids != self.padding).long()).last_hidden_state
 
     def _ids(self, text: str) -> list[int]:
@@ -105,11 +107,8 @@ def weighed(text: torch.Tensor, weights: torch.Tensor, empty: Callable[[], torch
 
 
 def build_text_encoder(config: dict, max_tokens: int) -> TextEncoder:
-    """A T5 encoder with random weights and the byte-level tokenizer; `config` holds T5Config's fields."""
-    from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
-
-    model = T5EncoderModel(T5Config(**config)).eval()
-    return TextEncoder(model, ByT5Tokenizer(), max_tokens)
+    """A T5 encoder with random weights and the byte-level tokenizer; `config` holds T5Shape's fields."""
+    return TextEncoder(T5Encoder(T5Shape.from_dict(config)).eval(), ByteTokenizer(), max_tokens)
 
 
 def load_text_encoder(path: str | Path, device="cpu", dtype: torch.dtype = torch.float32) -> TextEncoder:

@@ -146,7 +146,7 @@ def test_the_file_holds_the_tied_embedding_once(encoder):
 
 def test_a_loaded_encoder_keeps_its_embedding_tied(encoder, tmp_path):
     model = load_text_encoder(save(encoder, tmp_path / "text.safetensors")).model
-    assert model.get_input_embeddings().weight is model.encoder.embed_tokens.weight
+    assert model.shared.weight is model.encoder.embed_tokens.weight
 
 
 def test_half_precision(encoder, tmp_path):
