@@ -86,8 +86,9 @@ def read_augmentation_noise(shape: Sequence[int], seed: int) -> NoiseReader:
 
 
 class NoiseReader:
-    """One draw of noise over a clip of `shape` (B, C, T, H, W), read front to back: bit for bit what torch draws at once,
-    without a tensor as large as the clip.
+    """One draw of noise over a clip of `shape` (B, C, T, H, W), read front to back.
+
+    Bit for bit what torch draws at once, without a tensor as large as the clip.
 
     generator: where the draw begins; it is left where the draw ends. A channel's frames follow each other in the draw,
     so that each channel is read from a place of its own.

@@ -5,9 +5,9 @@ descending. They return the video at sigmas[-1]; where that is 0 it is the last 
 at a step, `callback` gets a dict of i, sigma, sigma_next, x and denoised. `noise_sampler(sigma, sigma_next)` feeds
 the stochastic samplers, the others ignore it; without one, noise comes from torch's global CPU generator.
 
-What is written here is a sampler's `steps`: it asks for each x0 by `denoised = yield from ask(x, sigma, step)`, so that
-it can wait for it. A clip may come in stretches of frames, each with steps of its own (see `streaming`); a step looks at
-single pixels, so that makes no difference to it.
+What is written here is a sampler's `steps`: it asks for each x0 by `denoised = yield from ask(x, sigma, step)`, and so
+can wait for it. A clip may come in stretches of frames, each with steps of its own (see `streaming`); a step looks at
+single pixels, so that it makes no difference.
 
 Steps are written around x0 instead of the derivative (x - x0) / sigma: the same algebra, but no large numbers cancel
 in float32 when sigma is 20000, where a cosine schedule starts.
@@ -174,6 +174,7 @@ SAMPLERS: dict[str, Sampler] = {
     "ddpm": sample_ddpm,
     "dpmpp_2m": sample_dpmpp_2m,
 }
+STOCHASTIC = ("euler_ancestral", "ddpm")  # those that add noise as they go
 
 
 def _global_noise(x: Tensor) -> NoiseSampler:
