@@ -1,10 +1,8 @@
-"""One network, one clip: a plan that is checked before anything is computed, and the denoisers that carry it out."""
+"""One network, one clip: the denoisers that carry out a plan."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,37 +10,55 @@ import torch
 
 from .checkpoints.format import CheckpointInfo
 from .conditioning.given import CONDITION_CHANNELS, Condition, condition_channels, hears_condition, join_condition
-from .conditioning.low_res import condition_in_place
+from .conditioning.low_res import LowRes, read_low_res
 from .diffusion import (
-    KNOBS,
     SAMPLERS,
-    UNSAID,
     Callback,
     Denoiser,
-    SamplingOptions,
+    Frames,
     Share,
-    Window,
-    augmentation_noise,
+    SlabFusion,
     classifier_free_guidance,
     composite,
     denoiser,
     dynamic_threshold,
     finite_callback,
+    frames_of,
     initial_noise,
+    is_local_threshold,
     is_whole_run,
     keep_known,
-    least_denoise,
     multidiffusion,
     noised_start,
-    plan_boxes,
-    plan_windows,
+    plan_slabs,
+    read_augmentation_noise,
+    read_initial_noise,
+    read_sampler_noise,
     sampler_noise,
     sampling_sigmas,
+    stream,
 )
+from .diffusion.samplers import report
+from .diffusion.streaming import Asked, Slab
 from .networks import STUNet
+from .planning import SamplingPlan, plan_sampling, warn_of_untrained
 from .runtime.memory import is_out_of_memory, network_bytes
 from .runtime.notices import warn
 from .runtime.out_of_memory import halve_on_out_of_memory
+
+__all__ = [
+    "SamplingPlan",
+    "known_channels",
+    "network_call",
+    "plan_sampling",
+    "run_on",
+    "sample",
+    "sample_base",
+    "sample_frames",
+    "super_resolve",
+    "super_resolve_frames",
+    "warn_of_untrained",
+]
 
 TEXT_ONLY = (
     "this network was not trained on conditions (it has 3 input channels): known pixels are kept, but the rest of the "
@@ -51,182 +67,167 @@ TEXT_ONLY = (
 
 
 SPARE = 1.5  # times the estimate of what an evaluation takes should be free; ComfyUI's own factor
-# What no checkpoint need say.
-PLAINEST = {"fuse": "flat", "loop": False, "noise_level": 0, "tile_overlap": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingPlan(SamplingOptions):
-    """How a clip of (frames, height, width) will be sampled, with no option left open but those that mean "none"; made,
-    and checked, by `plan_sampling`.
+class Run:
+    """How a plan is carried out.
 
-    denoise: 1 is from pure noise, less keeps of a start (SDEdit).
+    cond, uncond: the network's conditioning with and without the prompt; those named in `windowed` belong to pixels and
+    are cropped to each window. start: the clip that `plan.denoise` keeps something of; None is mid-grey. known: pixels
+    that come out as they are given. dtype: what the network computes in, for the message of a run that breaks. batch:
+    windows evaluated at once; with `is_out_of_memory` it is halved where that takes more memory than there is.
+    evaluated: called with (windows evaluated, plan.evaluations), from 0 on; to cancel, raise from it. callback: a
+    sampler's, called once a step, and of a clip that is made front to back once a step for each stretch of it; those
+    frames are the dict's "frames", (start, stop). share: of several processes that make this clip, all called alike,
+    this one's; `evaluated` counts its own windows.
     """
 
-    frames: int
-    height: int
-    width: int
-    denoise: float
+    info: CheckpointInfo
+    plan: SamplingPlan
+    cond: Mapping[str, Any]
+    uncond: Mapping[str, Any]
+    seed: int
+    start: torch.Tensor | None = None
+    known: Condition | None = None
+    windowed: Sequence[str] = ()
+    dtype: torch.dtype = torch.float32
+    batch: int = 1
+    is_out_of_memory: Callable[[Exception], bool] | None = None
+    evaluated: Callable[[int, int], None] | None = None
+    callback: Callback | None = None
+    share: Share | None = None
 
     @property
-    def shape(self) -> tuple[int, int, int, int, int]:
-        return 1, 3, self.frames, self.height, self.width
+    def has_learned_variance(self) -> bool:
+        """Only ddpm's steps know what to do with one."""
+        return self.plan.sampler == "ddpm" and self.info.variance == "learned_range"
 
     @property
-    def windows(self) -> list[Window]:
-        if self.tile is None:
-            return plan_windows(self.frames, self.window, self.overlap, self.loop)
-        return plan_boxes(
-            (self.frames, self.height, self.width),
-            (self.window, self.tile, self.tile),
-            (self.overlap, self.tile_overlap, self.tile_overlap),
-            self.loop,
+    def sigmas(self) -> torch.Tensor:
+        plan = self.plan
+        return sampling_sigmas(self.info.schedule, plan.scheduler, plan.steps, plan.denoise)
+
+    def model(self, network: Callable[..., torch.Tensor]) -> Denoiser:
+        """The network on a batch of windows."""
+        network = network if self.has_learned_variance else _video_alone(network)
+        model = denoiser(network, self.info.schedule, self.info.prediction)
+        if self.is_out_of_memory is not None:
+            model = halve_on_out_of_memory(model, self.is_out_of_memory)
+        if self.evaluated is not None:
+            model = _counted(model, self.plan.evaluations_of(self.share), self.evaluated)
+        return model
+
+    def guided(self, fused: Denoiser, pixels: Callable[[Any], torch.Tensor | None], noise: Callable[[], torch.Tensor]):
+        """What is done to fused predictions, of the frames that `pixels` takes out of what belongs to pixels.
+
+        noise: the initial noise of these frames, made where it is needed.
+        """
+        belong = {
+            id(each[name]): each[name] for each in (self.cond, self.uncond) for name in self.windowed if name in each
+        }
+        taken = {key: pixels(value) for key, value in belong.items()}  # once, of what both prompts share
+        cond, uncond = (
+            {name: taken.get(id(value), value) for name, value in conditioning.items()}
+            for conditioning in (self.cond, self.uncond)
         )
+        guided = classifier_free_guidance(fused, cond, uncond, self.plan.guidance, batched=self.share is not None)
+        bounded = dynamic_threshold(guided, **self.info.thresholding) if self.info.thresholding else guided
+        return bounded if self.known is None else keep_known(bounded, *map(pixels, self.known), noise())
 
-    @property
-    def window_size(self) -> tuple[int, int, int]:
-        """(T, H, W) of what the network sees at once."""
-        tile = self.tile or max(self.height, self.width)
-        return min(self.window, self.frames), min(tile, self.height), min(tile, self.width)
-
-    @property
-    def evaluations(self) -> int:
-        """How many windows the network will see in all: steps, with and without the prompt, times windows."""
-        return self.evaluations_of(None)
-
-    def evaluations_of(self, share: Share | None) -> int:
-        """How many of them one of several processes evaluates."""
-        calls = 2 * self.steps - 1 if self.sampler == "heun" else self.steps
-        pieces = (1 if self.guidance == 1 else 2) * len(self.windows)
-        return calls * (pieces if share is None else len(share.part(pieces)))
+    def noised(self, start: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return noised_start(start, noise, sigma, is_whole_run(self.plan.steps, self.plan.denoise))
 
 
-def plan_sampling(
-    info: CheckpointInfo,
-    frames: int,
-    size: tuple[int, int],
-    options: SamplingOptions = UNSAID,
-    denoise: float = 1.0,
-) -> SamplingPlan:
-    """Fill in the checkpoint's defaults where nothing is said; raise ValueError for what cannot be.
-
-    size: (height, width) of what the network makes. A network that names no window works on clips of the length it was
-    trained on, and a longer clip is made of those (MultiDiffusion).
-    """
-    if frames < 1:
-        raise ValueError(f"frames must be at least 1; got {frames}.")
-    if min(size) < 1:
-        raise ValueError(f"size must be at least 1 pixel in height and width; got {size[0]} x {size[1]}.")
-    if not 0 <= denoise <= 1:
-        raise ValueError(f"denoise must be 0, all of the given clip, to 1, nothing of it; got {denoise}.")
-    defaults = info.sampling.over(SamplingOptions(window=info.frames, **PLAINEST))
-    resolved = options.over(defaults)
-    if options.overlap is None:
-        resolved = dataclasses.replace(resolved, overlap=_default_overlap(info, resolved.window))
-    _check_options(resolved, info)
-    if 0 < denoise < least_denoise(resolved.steps):
-        raise ValueError(
-            f"denoise must be 0, all of the given clip, or at least {least_denoise(resolved.steps):g} with "
-            f"{resolved.steps} steps; got {denoise}."
-        )
-    return SamplingPlan(**dataclasses.asdict(resolved), frames=frames, height=size[0], width=size[1], denoise=denoise)
-
-
-def _check_options(options: SamplingOptions, info: CheckpointInfo) -> None:
-    timesteps = info.schedule.timesteps
-    if not 1 <= options.steps <= timesteps:
-        raise ValueError(f"steps must be 1 to {timesteps}, the schedule's timesteps; got {options.steps}.")
-    if not math.isfinite(options.guidance):
-        raise ValueError(f"guidance must be a finite number, 1 for none; got {options.guidance}.")
-    for name, knob in KNOBS.items():
-        value = getattr(options, name)
-        if knob.choices and value not in knob.choices:
-            raise ValueError(f"{name} must be one of {', '.join(knob.choices)}; got {value!r}.")
-    if not 0 <= options.noise_level < timesteps:
-        raise ValueError(f"noise_level must be 0 to {timesteps - 1}, a timestep; got {options.noise_level}.")
-    # These raise where the two do not fit; absurdly many frames are not to be planned yet.
-    plan_windows(1, options.window, options.overlap)
-    if options.tile is not None:
-        plan_boxes((1, 1, 1), (1, options.tile, options.tile), (0, options.tile_overlap, options.tile_overlap))
-
-
-def warn_of_untrained(info: CheckpointInfo, seen: tuple[int, int, int]) -> None:
-    """Warn where a network was trained on other clips than what it is to see at once, (T, H, W)."""
-    (frames, *size), problems = seen, []
-    least, most = info.trained_frames or (frames, frames)
-    if not least <= frames <= most:
-        problems.append(f"{frames} frames at once, and was trained on {_span(least, most)}")
-    least, most = info.trained_sides or (min(size), max(size))
-    if min(size) < least or max(size) > most:
-        problems.append(f"frames of {size[1]} x {size[0]} pixels, and was trained on sides of {_span(least, most)}")
-    if problems:
-        warn(f"the network sees {'; '.join(problems)}: expect faults, or choose what it knows.")
-
-
-def _span(least: int, most: int) -> str:
-    return str(least) if least == most else f"{least} to {most}"
+def sample(network: Callable[..., torch.Tensor], *run, **options) -> torch.Tensor:
+    """Sample a clip: float32 (1, 3, T, H, W) in [-1, 1]; arguments as `sample_frames` takes them."""
+    pieces = list(sample_frames(network, *run, **options))
+    return torch.cat(pieces, dim=2) if len(pieces) > 1 else pieces[0]
 
 
 @torch.no_grad()
-def sample(
+def sample_frames(
     network: Callable[..., torch.Tensor],
     info: CheckpointInfo,
     plan: SamplingPlan,
     cond: Mapping[str, Any],
     uncond: Mapping[str, Any],
     seed: int,
-    *,
-    start: torch.Tensor | None = None,
-    known: Condition | None = None,
-    windowed: Sequence[str] = (),
-    dtype: torch.dtype = torch.float32,
-    batch: int = 1,
-    is_out_of_memory: Callable[[Exception], bool] | None = None,
-    evaluated: Callable[[int, int], None] | None = None,
-    callback: Callback | None = None,
-    share: Share | None = None,
-) -> torch.Tensor:
-    """Sample a clip: float32 (1, 3, T, H, W) in [-1, 1].
+    **options,
+) -> Iterator[torch.Tensor]:
+    """Sample a clip and give its frames as they are finished: float32 (1, 3, t, H, W) in [-1, 1], in order.
 
-    network: as `denoiser` wants it. cond, uncond: its conditioning with and without the prompt; those named in
-    `windowed` belong to pixels and are cropped to each window. start: the clip that `plan.denoise` keeps something of;
-    None is mid-grey. known: pixels that come out as they are given. dtype: what the network computes in, for the
-    message of a run that breaks. batch: windows evaluated at once; with `is_out_of_memory` it is halved where that
-    takes more memory than there is. evaluated: called with (windows evaluated, plan.evaluations), from 0 on; to
-    cancel, raise from it. callback: a sampler's, called once a step. share: of several processes that make this clip,
-    all called alike, this one's; `evaluated` counts its own windows.
+    network: as `denoiser` wants it. options: see `Run`. A clip of several windows is made front to back, in memory that
+    does not grow with its length (see `diffusion.streaming`), and is bit for bit what it would be as a whole. It comes
+    as a whole where it closes a loop, where its thresholds look at all frames, or where processes share it.
     """
-    start = torch.zeros(1).expand(plan.shape) if start is None else start
-    sampled = start
-    if plan.denoise > 0:
-        learned = plan.sampler == "ddpm" and info.variance == "learned_range"
-        network = network if learned else _video_alone(network)
-        model = denoiser(network, info.schedule, info.prediction)
-        if is_out_of_memory is not None:
-            model = halve_on_out_of_memory(model, is_out_of_memory)
-        if evaluated is not None:
-            model = _counted(model, plan.evaluations_of(share), evaluated)
-        shared = {"share": share, "channels": 6 if learned else 3}
-        fused = multidiffusion(model, plan.windows, plan.fuse, windowed=windowed, batch=batch, **shared)
-        guided = classifier_free_guidance(fused, cond, uncond, plan.guidance, batched=share is not None)
-        bounded = dynamic_threshold(guided, **info.thresholding) if info.thresholding else guided
-        held = bounded if known is None else keep_known(bounded, *known, initial_noise(plan.shape, seed))
-
-        sigmas = sampling_sigmas(info.schedule, plan.scheduler, plan.steps, plan.denoise)
-        report = finite_callback(callback, dtype)
-        sampled = SAMPLERS[plan.sampler](
-            held,
-            _noisy(start, plan, seed, sigmas[0]),  # nobody else holds it
-            sigmas,
-            report,
-            sampler_noise(plan.shape, seed),
-        )
-    sampled = sampled.clamp(-1, 1)
-    return sampled if known is None else composite(sampled, *known)
+    run = Run(info=info, plan=plan, cond=cond, uncond=uncond, seed=seed, **options)
+    if plan.denoise == 0:
+        video = torch.zeros(plan.shape) if run.start is None else run.start
+        yield _finished(video, run.known)
+    elif comes_front_to_back(info, plan, run.share):
+        yield from _sample_front_to_back(run.model(network), run)
+    else:
+        yield _finished(_sample_whole(run.model(network), run), run.known)
 
 
-def _noisy(start: torch.Tensor, plan: SamplingPlan, seed: int, sigma: torch.Tensor) -> torch.Tensor:
-    return noised_start(start, initial_noise(plan.shape, seed), sigma, is_whole_run(plan.steps, plan.denoise))
+def comes_front_to_back(info: CheckpointInfo, plan: SamplingPlan, share: Share | None) -> bool:
+    """Whether a clip is made a stretch after the other."""
+    is_local = not info.thresholding or is_local_threshold(**info.thresholding)
+    return share is None and is_local and len(plan_slabs(plan.windows, plan.frames)) > 1
+
+
+def _sample_whole(model: Denoiser, run: Run) -> torch.Tensor:
+    plan, seed, sigmas = run.plan, run.seed, run.sigmas
+    shared = {"share": run.share, "channels": 6 if run.has_learned_variance else 3}
+    fused = multidiffusion(model, plan.windows, plan.fuse, windowed=run.windowed, batch=run.batch, **shared)
+    start = torch.zeros(1).expand(plan.shape) if run.start is None else run.start
+    denoise = run.guided(
+        fused, lambda pixels: frames_of(pixels, 0, plan.frames), lambda: initial_noise(plan.shape, seed)
+    )
+    return SAMPLERS[plan.sampler](
+        denoise,
+        run.noised(start, initial_noise(plan.shape, seed), sigmas[0]),  # nobody else holds it
+        sigmas,
+        finite_callback(run.callback, run.dtype),
+        sampler_noise(plan.shape, seed),
+    )
+
+
+def _sample_front_to_back(model: Denoiser, run: Run) -> Iterator[torch.Tensor]:
+    plan, sigmas = run.plan, run.sigmas
+    noise = Frames(read_initial_noise(plan.shape, run.seed).read)
+    slabs = plan_slabs(plan.windows, plan.frames, run.batch)
+    fusions = [SlabFusion(model, plan.fuse, run.windowed, run.batch) for _ in range(plan.calls)]
+    tell = finite_callback(run.callback, run.dtype)
+    remembered = [noise, *{id(value): value for value in run.cond.values() if isinstance(value, Frames)}.values()]
+
+    def begin(frames: int) -> torch.Tensor:
+        first = noise.stop
+        start = torch.zeros(1) if run.start is None else frames_of(run.start, first, first + frames)
+        return run.noised(start, noise.between(first, first + frames), sigmas[0])
+
+    def denoise(evaluation: int, slab: Slab, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        def pixels(value):
+            return frames_of(value, slab.start, slab.stop)
+
+        return run.guided(fusions[evaluation].of(slab), pixels, lambda: pixels(noise))(x, sigma)
+
+    def told(slab: Slab, asked: Asked, x0: torch.Tensor) -> None:
+        if asked.step is not None:
+            tell({**report(asked.step, asked.x, asked.sigma, x0), "frames": (slab.start, slab.done)})
+
+    noise_of_next = read_sampler_noise(plan.shape, run.seed, plan.draws)
+    for slab, video in stream(SAMPLERS[plan.sampler], slabs, plan.calls, begin, sigmas, noise_of_next, denoise, told):
+        known = run.known and Condition(*(frames_of(value, slab.start, slab.done) for value in run.known))
+        for frames in remembered:
+            frames.forget(slab.done)
+        yield _finished(video, known)
+
+
+def _finished(video: torch.Tensor, known: Condition | None) -> torch.Tensor:
+    video = video.clamp(-1, 1)
+    return video if known is None else composite(video, *known)
 
 
 def sample_base(
@@ -275,26 +276,34 @@ def known_channels(
     return {"condition": condition_channels(*condition)}
 
 
-def super_resolve(
+def super_resolve(*run, **options) -> torch.Tensor:
+    """`super_resolve_frames`, joined: (1, 3, T, h * scale, w * scale) in [-1, 1]."""
+    pieces = list(super_resolve_frames(*run, **options))
+    return torch.cat(pieces, dim=2) if len(pieces) > 1 else pieces[0]
+
+
+def super_resolve_frames(
     network: Callable[..., torch.Tensor],
     info: CheckpointInfo,
     plan: SamplingPlan,
-    low_res: torch.Tensor,
+    low_res: LowRes,
     text: torch.Tensor,
     negative: torch.Tensor,
     seed: int,
     **options,
-) -> torch.Tensor:
-    """Sample the large clip of a small one: (1, 3, T, h, w) in [-1, 1] -> (1, 3, T, h * scale, w * scale).
+) -> Iterator[torch.Tensor]:
+    """Sample the large clip of a small one, (1, 3, T, h, w) in [-1, 1], and give its frames as they are finished:
+    (1, 3, t, h * scale, w * scale), in order.
 
-    text, negative: (1, L, D) with and without the prompt, cut as in `sample_base`. options: of `sample`.
+    low_res: the small clip, or what reads the next so many frames of it. text, negative: (1, L, D) with and without the
+    prompt, cut as in `sample_base`. options: see `Run`.
     """
     level = torch.tensor([plan.noise_level])
-    noise = augmentation_noise(plan.shape, seed)
-    large = condition_in_place(low_res, noise, level, info.schedule, info.scale, info.align_corners)
-    shared = {"low_res": large, "noise_level": level}
+    noise = read_augmentation_noise(plan.shape, seed)
+    read = read_low_res(low_res, noise.read, level, info.schedule, info.scale, info.align_corners)
+    shared = {"low_res": Frames(read), "noise_level": level}
     cond, uncond = ({"text": each[:, : info.text_tokens], **shared} for each in (text, negative))
-    return sample(network, info, plan, cond, uncond, seed, windowed=["low_res"], **options)
+    return sample_frames(network, info, plan, cond, uncond, seed, windowed=["low_res"], **options)
 
 
 def run_on(
@@ -358,8 +367,3 @@ def _counted(denoise: Denoiser, total: int, evaluated: Callable[[int, int], None
         return x0
 
     return counted
-
-
-def _default_overlap(info: CheckpointInfo, window: int) -> int:
-    overlap = window // 4 if info.sampling.overlap is None else info.sampling.overlap
-    return max(min(overlap, window - 1), 0)

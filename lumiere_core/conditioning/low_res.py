@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -10,6 +12,8 @@ from ..diffusion.denoiser import add_noise
 from ..diffusion.schedule import NoiseSchedule
 
 AT_ONCE = 16  # frames
+# A small clip, (B, 3, T, h, w) in [-1, 1], or what reads the next so many frames of it.
+LowRes = torch.Tensor | Callable[[int], torch.Tensor]
 
 
 def upsample(video: torch.Tensor, scale: int, align_corners: bool) -> torch.Tensor:
@@ -45,3 +49,20 @@ def condition_in_place(low_res: torch.Tensor, noise: torch.Tensor, *options) -> 
     for small, large in zip(low_res.split(AT_ONCE, dim=2), noise.split(AT_ONCE, dim=2), strict=True):
         large.copy_(condition_low_res(small, large, *options))
     return noise
+
+
+def read_low_res(low_res: LowRes, read_noise: Callable[[int], torch.Tensor], *options) -> Callable[[int], torch.Tensor]:
+    """What reads the next so many frames of `condition_low_res`. read_noise: reads those of its noise."""
+    read = _reader(low_res) if isinstance(low_res, torch.Tensor) else low_res
+    return lambda frames: condition_in_place(read(frames), read_noise(frames), *options)
+
+
+def _reader(video: torch.Tensor) -> Callable[[int], torch.Tensor]:
+    begin = 0
+
+    def read(frames: int) -> torch.Tensor:
+        nonlocal begin
+        begin += frames
+        return video[:, :, begin - frames : begin]
+
+    return read

@@ -12,11 +12,15 @@ from .noise import (
     augmentation_noise,
     check_seed,
     initial_noise,
+    read_augmentation_noise,
+    read_initial_noise,
+    read_sampler_noise,
     sampler_noise,
 )
 from .options import KNOBS, UNSAID, Knob, SamplingOptions
 from .samplers import (
     SAMPLERS,
+    STOCHASTIC,
     Callback,
     sample_ddpm,
     sample_dpmpp_2m,
@@ -28,7 +32,8 @@ from .schedule import BETAS, NoiseSchedule
 from .sdedit import noised_start
 from .sharing import Share
 from .spacing import SPACINGS, is_whole_run, least_denoise, sampling_sigmas
-from .thresholding import dynamic_threshold, threshold
+from .streaming import Frames, SlabFusion, frames_of, plan_slabs, stream
+from .thresholding import dynamic_threshold, is_local_threshold, threshold
 
 __all__ = [
     "KNOBS",
@@ -38,6 +43,7 @@ __all__ = [
     "BETAS",
     "PREDICTIONS",
     "SAMPLERS",
+    "STOCHASTIC",
     "LARGEST_SEED",
     "SEEDS_THAT_DIFFER",
     "SPACINGS",
@@ -49,6 +55,15 @@ __all__ = [
     "Share",
     "Window",
     "add_noise",
+    "read_sampler_noise",
+    "read_initial_noise",
+    "read_augmentation_noise",
+    "is_local_threshold",
+    "stream",
+    "plan_slabs",
+    "frames_of",
+    "SlabFusion",
+    "Frames",
     "augmentation_noise",
     "check_finite",
     "check_seed",

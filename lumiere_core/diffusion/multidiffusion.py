@@ -106,14 +106,14 @@ def multidiffusion(
         _check_windowed(windowed, conditioning, x)
         if share is None and len(windows) == 1 and _covers(windows[0], x):
             return denoise(x, sigma, **conditioning)
-        weighted_sum = None if share is None else _zeros(x, channels or x.shape[1])  # (B, C, T, H, W)
-        weight_sum = _zeros(x, 1)  # (B, 1, T, H, W)
+        weighted_sum = None if share is None else zeros_like_video(x, channels or x.shape[1])  # (B, C, T, H, W)
+        weight_sum = zeros_like_video(x, 1)  # (B, 1, T, H, W)
         done, total = 0, len(windows) if share is None else len(share.part(len(x) * len(windows)))
         for videos, group in _work(windows, batch, len(x), share):
             chosen = {key: _videos_of(value, videos, len(x)) for key, value in conditioning.items()}
-            crops = _predict(denoise, group, windowed, x[videos], _videos_of(sigma, videos, len(x)), chosen)
-            weighted_sum = _zeros(x, crops[0].shape[1]) if weighted_sum is None else weighted_sum
-            _add(weighted_sum[videos], weight_sum[videos], group, crops, weights)
+            crops = predict(denoise, group, windowed, x[videos], _videos_of(sigma, videos, len(x)), chosen)
+            weighted_sum = zeros_like_video(x, crops[0].shape[1]) if weighted_sum is None else weighted_sum
+            add_predictions(weighted_sum[videos], weight_sum[videos], group, crops, weights)
             done += len(group)
             if progress is not None:
                 progress(done, total)
@@ -127,7 +127,7 @@ def multidiffusion(
     return fused
 
 
-def _add(
+def add_predictions(
     weighted_sum: Tensor, weight_sum: Tensor, group: Sequence[Window], predictions: Sequence[Tensor], weights: str
 ) -> None:
     for window, prediction in zip(group, predictions, strict=True):
@@ -136,7 +136,7 @@ def _add(
         paste(weight_sum, window, weight)
 
 
-def _zeros(x: Tensor, channels: int) -> Tensor:
+def zeros_like_video(x: Tensor, channels: int) -> Tensor:
     """Like x, but for its channels."""
     return torch.zeros(x.shape[0], channels, *x.shape[2:], dtype=torch.float32, device=x.device)
 
@@ -228,7 +228,7 @@ def _covers(window: Window, x: Tensor) -> bool:
     return all(span is None or tuple(span) == (0, size) for span, size in zip(window, x.shape[2:], strict=True))
 
 
-def _groups(windows: Sequence[Window], batch: int) -> Iterator[list[Window]]:
+def groups(windows: Sequence[Window], batch: int) -> Iterator[list[Window]]:
     """Split the windows into runs of equal size, at most `batch` long."""
     group: list[Window] = []
     for window in windows:
@@ -245,12 +245,12 @@ def _work(
 ) -> Iterator[tuple[slice, list[Window]]]:
     """What is evaluated at once: which videos, and which of their windows."""
     if share is None:
-        yield from ((slice(None), group) for group in _groups(windows, batch))
+        yield from ((slice(None), group) for group in groups(windows, batch))
         return
     own = share.part(videos * len(windows))
     for video in range(videos):
         mine = [window for piece, window in enumerate(windows, video * len(windows)) if piece in own]
-        yield from ((slice(video, video + 1), group) for group in _groups(mine, batch))
+        yield from ((slice(video, video + 1), group) for group in groups(mine, batch))
 
 
 def _videos_of(value: Any, chosen: slice, videos: int) -> Any:
@@ -264,7 +264,7 @@ def _size(window: Window) -> list[int | None]:
     return [None if span is None else span[1] - span[0] for span in window]
 
 
-def _predict(
+def predict(
     denoise: Denoiser,
     group: Sequence[Window],
     windowed: Sequence[str],

@@ -9,6 +9,9 @@ resemble each other a little (measured on the bundled base, 8 steps: a correlati
 two seeds apart). Steps of 3 between seeds keep all streams apart. Other streams would change every saved seed's clip.
 """
 
+from __future__ import annotations
+
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,6 +19,8 @@ from torch import Tensor
 
 NoiseSampler = Callable[[Tensor, Tensor], Tensor]
 
+_BLOCK = 16  # numbers that torch's CPU generator turns into normal ones at once
+_PIECE = 2**16  # numbers that are drawn ahead at most; whole blocks
 LARGEST_SEED = 2**64 - 1
 SEEDS_THAT_DIFFER = 2**32
 
@@ -53,3 +58,101 @@ def sampler_noise(shape: Sequence[int], seed: int) -> NoiseSampler:
 def augmentation_noise(shape: Sequence[int], seed: int) -> Tensor:
     """The noise mixed into the SSR's low-resolution input, from the stream seed + 2: float32 (B, C, T, H, W)."""
     return torch.randn(tuple(shape), generator=_generator(seed, 2), dtype=torch.float32, device="cpu")
+
+
+def read_initial_noise(shape: Sequence[int], seed: int) -> NoiseReader:
+    """`initial_noise`, a few frames at a time."""
+    return NoiseReader(shape, _generator(seed, 0))
+
+
+def read_sampler_noise(shape: Sequence[int], seed: int, draws: int) -> Callable[[int], NoiseSampler]:
+    """`sampler_noise` that is asked so many times, a few frames at a time: of the next so many, a noise sampler.
+
+    It has to be asked for each of its draws before that of later frames is.
+    """
+    generator = _generator(seed, 1)
+    readers = [NoiseReader(shape, generator) for _ in range(draws)]
+
+    def of_next(frames: int) -> NoiseSampler:
+        ahead = iter(readers)
+        return lambda sigma, sigma_next: next(ahead).read(frames)
+
+    return of_next
+
+
+def read_augmentation_noise(shape: Sequence[int], seed: int) -> NoiseReader:
+    """`augmentation_noise`, a few frames at a time."""
+    return NoiseReader(shape, _generator(seed, 2))
+
+
+class NoiseReader:
+    """One draw of noise over a clip of `shape` (B, C, T, H, W), read front to back.
+
+    Bit for bit what torch draws at once, without a tensor as large as the clip.
+
+    generator: where the draw begins; it is left where the draw ends. A channel's frames follow each other in the draw,
+    so that each channel is read from a place of its own.
+    """
+
+    def __init__(self, shape: Sequence[int], generator: torch.Generator):
+        batch, channels, frames, height, width = shape
+        count, channel = math.prod(shape), frames * height * width
+        self.shape, self.begin = (batch, channels, height, width), 0
+        self.channels: list[_Draw] = []
+        self.whole = torch.randn(tuple(shape), generator=generator) if channel < 2 * _BLOCK else None
+        if self.whole is not None:
+            return
+        drawn = 0
+        for begin in range(0, count, channel):
+            _skip(generator, begin // _BLOCK * _BLOCK - drawn)
+            drawn = begin // _BLOCK * _BLOCK
+            self.channels.append(_Draw(generator.get_state(), count, begin))
+        _skip(generator, count + (_BLOCK if count % _BLOCK else 0) - drawn)
+
+    def read(self, frames: int) -> Tensor:
+        """The next frames: (B, C, frames, H, W)."""
+        begin, self.begin = self.begin, self.begin + frames
+        if self.whole is not None:
+            return self.whole[:, :, begin : self.begin].clone()
+        batch, channels, height, width = self.shape
+        noise = torch.empty(batch * channels, frames * height * width)
+        for channel, target in zip(self.channels, noise, strict=True):
+            channel.read(target)
+        return noise.view(batch, channels, frames, height, width)
+
+
+class _Draw:
+    """The numbers of `torch.randn(count)` from `begin` on, in order.
+
+    torch draws whole blocks; of a count that is none it draws the last block's length anew, at the end. So pieces of
+    whole blocks are what the whole is, if the last piece is longer than a block.
+    """
+
+    def __init__(self, state: Tensor, count: int, begin: int):
+        """state: the generator's where the block of `begin` is drawn."""
+        self.generator = torch.Generator("cpu")
+        self.generator.set_state(state)
+        self.left = count - begin // _BLOCK * _BLOCK
+        self.ahead = self._draw()[begin % _BLOCK :]
+
+    def read(self, target: Tensor) -> None:
+        """Fill the target (N,) with the next N."""
+        filled = 0
+        while filled < len(target):
+            if not len(self.ahead):
+                self.ahead = self._draw()
+            piece = self.ahead[: len(target) - filled]
+            target[filled : filled + len(piece)] = piece
+            filled, self.ahead = filled + len(piece), self.ahead[len(piece) :]
+
+    def _draw(self) -> Tensor:
+        count = self.left if self.left <= 2 * _PIECE else _PIECE
+        self.left -= count
+        return torch.randn(count, generator=self.generator)
+
+
+def _skip(generator: torch.Generator, count: int) -> None:
+    """Leave out so many numbers of a generator, whatever they would have become."""
+    left_out = torch.empty(min(count, _PIECE))
+    for begin in range(0, count, _PIECE):
+        left_out[: count - begin].uniform_(generator=generator)

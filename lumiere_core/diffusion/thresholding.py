@@ -35,6 +35,11 @@ def check_threshold(percentile: float, maximum: float) -> None:
         raise ValueError(f"dynamic_threshold: maximum must be at least 1; got {maximum}.")
 
 
+def is_local_threshold(percentile: float, maximum: float) -> bool:
+    """Whether these figures look at one pixel at a time: plain clipping."""
+    return maximum == 1
+
+
 def threshold(x0: Tensor, percentile: float, maximum: float) -> Tensor:
     """x0 (B, C, T, H, W), any range -> the same shape in [-1, 1]; see `dynamic_threshold`."""
     if maximum == 1:
