@@ -1,8 +1,8 @@
 """A long clip that is sampled from its front to its end, so that only a stretch of it is ever in memory.
 
 A window sees only its own frames. So what a step makes of the clip's first frames is known once the windows that cover
-them have been through the step before, whatever the rest of the clip will be. The steps follow each other along the clip
-as ploughs do, each a window behind the one before; what the last one leaves is finished. The result is that of
+them have been through the step before, whatever the rest of the clip will be. The steps follow each other along the
+clip as ploughs do, each a window behind the one before; what the last one leaves is finished. The result is that of
 `multidiffusion` with the same sampler, bit for bit, since all that either does besides looks at single pixels.
 Our choice: unpublished.
 """
@@ -155,7 +155,7 @@ def _ask(x: Tensor, sigma: Tensor, step: Step | None = None) -> Steps:
 
 @dataclass
 class Stretch:
-    """The frames that a slab is the last to cover, on their way through the sampler. finished: when they are through."""
+    """The frames that a slab is the last to cover, on their way through the sampler. finished: when they are out."""
 
     run: Steps
     asked: Asked | None = field(default=None, init=False)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from lumiere_video.lumiere_core.runtime.devices import resolve_dtype
 from lumiere_video.nodes.extension import NODES
 from lumiere_video.nodes.host.standalone.models import Settings
 from lumiere_video.runner.run import run_workflow
@@ -92,5 +94,7 @@ def test_they_make_the_frames_that_they_made(path, tmp_path):
     made = strip(sorted(file for file in written if file.suffix == ".png"))
     expected = np.asarray(Image.open(FOLDER / "frames" / f"{path.stem}.png"), np.float32)
     assert made.shape == expected.shape
-    # Made in bfloat16, which rounds single pixels by up to 20; a processor without it computes in float32.
-    assert np.abs(made - expected).max() <= 20 and np.abs(made - expected).mean() < 1
+    if resolve_dtype("auto", torch.device("cpu")) != torch.bfloat16:
+        pytest.skip("the frames were made in bfloat16, and this processor computes in float32")
+    # Equal on the machine that made them; another's torch rounds otherwise.
+    assert np.abs(made - expected).max() <= 2 and np.abs(made - expected).mean() < 0.5
