@@ -118,7 +118,7 @@ class Run:
             model = _counted(model, self.plan.evaluations_of(self.share), self.evaluated)
         return model
 
-    def guided(self, fused: Denoiser, pixels: Callable[[Any], torch.Tensor | None], noise: Callable[[], torch.Tensor]):
+    def guided(self, fused: Denoiser, pixels: Callable[[Any], Any], noise: Callable[[], torch.Tensor]):
         """What is done to fused predictions, of the frames that `pixels` takes out of what belongs to pixels.
 
         noise: the initial noise of these frames, made where it is needed.
@@ -133,7 +133,10 @@ class Run:
         )
         guided = classifier_free_guidance(fused, cond, uncond, self.plan.guidance, batched=self.share is not None)
         bounded = dynamic_threshold(guided, **self.info.thresholding) if self.info.thresholding else guided
-        return bounded if self.known is None else keep_known(bounded, *map(pixels, self.known), noise())
+        if self.known is None:
+            return bounded
+        clip, change_mask = map(pixels, self.known)
+        return keep_known(bounded, clip, change_mask, noise())
 
     def noised(self, start: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         return noised_start(start, noise, sigma, is_whole_run(self.plan.steps, self.plan.denoise))

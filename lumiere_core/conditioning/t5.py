@@ -89,8 +89,11 @@ class Dense(nn.Module):
     def __init__(self, config: T5Shape):
         super().__init__()
         self.gated = config.feed_forward_proj.startswith("gated-")
-        for name in ("wi_0", "wi_1") if self.gated else ("wi",):
-            setattr(self, name, _linear(config.d_model, config.d_ff, config))
+        if self.gated:
+            self.wi_0 = _linear(config.d_model, config.d_ff, config)
+            self.wi_1 = _linear(config.d_model, config.d_ff, config)
+        else:
+            self.wi = _linear(config.d_model, config.d_ff, config)
         self.wo = _linear(config.d_ff, config.d_model, config)
         self.act = ACTIVATIONS[config.feed_forward_proj]
         self.dropout = nn.Dropout(config.dropout_rate)
@@ -182,6 +185,6 @@ def _embedding(count: int, width: int, deviation: float, config: T5Shape) -> nn.
 
 
 @torch.no_grad()
-def _start(layer: nn.Module, deviation: float, config: T5Shape) -> None:
+def _start(layer: nn.Linear | nn.Embedding, deviation: float, config: T5Shape) -> None:
     if not layer.weight.is_meta:  # where drawing nothing imports torch's compiler, for seconds
         layer.weight.normal_(0.0, config.initializer_factor * deviation)

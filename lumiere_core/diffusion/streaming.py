@@ -99,8 +99,9 @@ def frames_of(pixels: Pixels | None, start: int, stop: int) -> Tensor | None:
     """What belongs to the pixels of these frames."""
     if isinstance(pixels, Frames):
         return pixels.between(start, stop)
-    is_all = pixels is None or pixels.shape[2] == 1 or (start, stop) == (0, pixels.shape[2])
-    return pixels if is_all else pixels[:, :, start:stop]
+    if pixels is None or pixels.shape[2] == 1 or (start, stop) == (0, pixels.shape[2]):
+        return pixels
+    return pixels[:, :, start:stop]
 
 
 class SlabFusion:
@@ -118,26 +119,30 @@ class SlabFusion:
         """Maps x (B, C, stop - start, H, W) to x0, which is right up to the frame `done`."""
 
         def fused(x: Tensor, sigma: Tensor, **conditioning: Any) -> Tensor:
-            sums = self.waiting.popleft() if slab.start > 0 else None
-            weight_sum = _continued(sums and sums[1], x, 1)
-            weighted_sum = None if sums is None else _continued(sums[0], x, sums[0].shape[1])
-            del sums
+            weighted_sum: Tensor | None = None
+            weight_sum = zeros_like_video(x, 1)
+            if slab.start > 0:
+                weighted_sum, weight_sum = self._begun(x)
             for group in groups(slab.windows, self.batch):
                 crops = predict(self.denoise, group, self.windowed, x, sigma, conditioning)
                 weighted_sum = zeros_like_video(x, crops[0].shape[1]) if weighted_sum is None else weighted_sum
                 add_predictions(weighted_sum, weight_sum, group, crops, self.weights)
+            assert weighted_sum is not None  # as every slab has a window
             done = slab.done - slab.start
             self.waiting.append((weighted_sum[:, :, done:].clone(), weight_sum[:, :, done:].clone()))
             return weighted_sum.div_(weight_sum)
 
         return fused
 
+    def _begun(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The sums over x's frames, of which the slab before has begun the first."""
+        begun_sum, begun_weight = self.waiting.popleft()
+        return _continued(begun_sum, x), _continued(begun_weight, x)
 
-def _continued(begun: Tensor | None, x: Tensor, channels: int) -> Tensor:
-    """A sum over x's frames of which the first are begun."""
-    total = zeros_like_video(x, channels)
-    if begun is not None:
-        total[:, :, : begun.shape[2]] = begun
+
+def _continued(begun: Tensor, x: Tensor) -> Tensor:
+    total = zeros_like_video(x, begun.shape[1])
+    total[:, :, : begun.shape[2]] = begun
     return total
 
 
