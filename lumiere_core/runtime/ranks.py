@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 import warnings
@@ -90,7 +91,9 @@ def joined(device: str) -> Iterator[Ranks]:
                 warnings.simplefilter("ignore")
             yield Ranks(rank, count, place)
     except BaseException as error:  # Ctrl-C too. The others lose this rank when its process ends, and so after this
-        if _is_first_to_fail(store):
+        is_first = _is_first_to_fail(store)
+        _leave_unfinished()
+        if is_first:
             raise
         raise EndedElsewhere(1) from error
     dist.destroy_process_group()
@@ -109,6 +112,12 @@ def rank_device(name: str, local_rank: int) -> torch.device:
             "with --nproc-per-node, or use --device cpu."
         )
     return torch.device(kind, local_rank)
+
+
+def _leave_unfinished() -> None:
+    """Never destroy the group: gloo's destructor waits for sums that the other ranks may never join, and hangs."""
+    if dist.is_initialized():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(dist.group.WORLD))
 
 
 def _is_first_to_fail(store: dist.Store) -> bool:
