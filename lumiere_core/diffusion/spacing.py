@@ -18,7 +18,7 @@ def least_denoise(steps: int) -> float:
 def sampling_sigmas(schedule: NoiseSchedule, spacing: str, steps: int, denoise: float = 1.0) -> Tensor:
     """The sigmas of a run, float32 (steps + 1,) on the CPU, descending and ending in 0.
 
-    spacing: normal, simple, sgm_uniform, karras or leading.
+    spacing: normal, simple, sgm_uniform, karras, leading or kl_optimal.
     steps: number of sampler steps, at least 1.
     denoise: up to 1; below 1 the run starts part of the way, keeping the last `steps` of int(steps / denoise) steps
         (SDEdit's strength, as KSampler counts it). At least `least_denoise(steps)`.
@@ -82,10 +82,21 @@ def _append_zero(sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
+def _kl_optimal(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Evenly spaced in arctan(sigma) (Sabour et al. 2024, "Align your steps", sec. 3.2), as ComfyUI has it.
+
+    Half of the steps lie below sigma 1, whatever the schedule's shift: where details are drawn.
+    """
+    first, last = schedule.sigmas[[-1, 0]].arctan()
+    steps_left = torch.arange(steps) / max(steps - 1, 1)
+    return _append_zero((steps_left * last + (1 - steps_left) * first).tan())
+
+
 SPACINGS: dict[str, Callable[[NoiseSchedule, int], Tensor]] = {
     "normal": _normal,
     "simple": _simple,
     "sgm_uniform": _sgm_uniform,
     "karras": _karras,
     "leading": _leading,
+    "kl_optimal": _kl_optimal,
 }

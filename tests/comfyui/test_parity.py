@@ -25,7 +25,7 @@ def test_stunet_sampler_equals_core_ksampler(frames, say, sampler):
     assert found <= ONE_LEVEL
 
 
-@pytest.mark.parametrize("scheduler", ["simple", "sgm_uniform", "karras"])
+@pytest.mark.parametrize("scheduler", ["simple", "sgm_uniform", "karras", "kl_optimal"])
 def test_stunet_sampler_takes_cores_sigmas(frames, say, scheduler):
     graph = LumiereGraph()
     ours = graph.stunet(scheduler=scheduler)

@@ -301,7 +301,7 @@ def test_list_says_what_can_be_set(lumiere):
     assert (done.code, done.files) == (0, [])
     sampler = done.lines[done.lines.index("4 LumiereSTUNetSampler") + 1 :]
     assert "  4.seed=1  (a whole number from 0 to 18446744073709551615)" in sampler
-    assert "  4.scheduler=normal  (one of normal, simple, sgm_uniform, karras, leading)" in sampler
+    assert "  4.scheduler=normal  (one of normal, simple, sgm_uniform, karras, leading, kl_optimal)" in sampler
     assert "  4.loop=true  (true or false)" in sampler
     assert "  2.text=a red circle  (text)" in done.lines
     assert not [line for line in done.lines if "fps" in line or "model" in line.split("=")[0]]  # linked, and a socket
